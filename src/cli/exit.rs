@@ -1,0 +1,51 @@
+//! Exit codes: what the program's end means to a script. They are documented in `docs/exit-codes.md`.
+
+/// How the program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// Done, and every claim held.
+    Done,
+    /// It failed.
+    Failed,
+    /// The command line is wrong.
+    Usage,
+    /// The scenario is wrong.
+    Scenario,
+    /// The host cannot; nothing was started, nothing changed.
+    HostCannot,
+    /// A place could not be made; it was rolled back.
+    Provision,
+    /// A target or a threshold was missed, or the guard stopped the ramp; the report is written.
+    Missed,
+    /// The measurement is invalid; the report is written and marked.
+    Invalid,
+    /// It took too long.
+    TimedOut,
+    /// The host was left changed; the message has the command that repairs it. Outranks the others.
+    HostChanged,
+    /// Ended by SIGINT; restored, partial report written.
+    Interrupted,
+    /// Ended by SIGTERM; restored, partial report written.
+    Terminated,
+}
+
+impl Exit {
+    /// The number that the shell sees.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Scenario => 3,
+            Self::HostCannot => 4,
+            Self::Provision => 5,
+            Self::Missed => 6,
+            Self::Invalid => 7,
+            Self::TimedOut => 8,
+            Self::HostChanged => 9,
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! What runner and workers say to each other: one JSON object per line over stdin and stdout. No port, no argument lists.
+
+mod codec;
+mod message;
+
+pub use codec::{CodecError, LineReader, write_line};
+pub use message::{Command, Event};

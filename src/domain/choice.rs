@@ -1,0 +1,106 @@
+//! The closed choices of a scenario: each an enum, never a bool or a bare string.
+
+use std::fmt;
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! named {
+    ($kind:ty { $($variant:ident => $name:literal),+ $(,)? }) => {
+        impl $kind {
+            /// The name in scenarios, files and messages.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+        }
+        impl fmt::Display for $kind {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.pad(self.name())
+            }
+        }
+    };
+}
+
+/// Where the workers run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlaceKind {
+    /// Containers of a Docker engine on this very kernel.
+    Docker,
+    /// One network, sources in 127/8.
+    Loopback,
+    /// One network namespace for the server and one for each client host, joined by veth pairs.
+    Netns,
+}
+named!(PlaceKind { Docker => "docker", Loopback => "loopback", Netns => "netns" });
+
+/// What opens and accepts connections inside a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineKind {
+    /// epoll(7), one thread per descriptor table.
+    Epoll,
+    /// tokio tasks, one runtime per descriptor table: what an ordinary Rust program does.
+    Tokio,
+}
+named!(EngineKind { Epoll => "epoll", Tokio => "tokio" });
+
+/// What a worker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Opens connections.
+    Client,
+    /// Accepts connections.
+    Server,
+}
+named!(Role { Client => "client", Server => "server" });
+
+/// How a client chooses its source ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PortChoice {
+    /// bind(2) to address and port: as fast at the last port as at the first.
+    Explicit,
+    /// `IP_LOCAL_PORT_RANGE` with `IP_BIND_ADDRESS_NO_PORT`: the kernel chooses without its slow second half (Linux 6.8).
+    Range,
+    /// `IP_BIND_ADDRESS_NO_PORT`: the kernel chooses at connect(2); slow beyond half of the range.
+    NoPort,
+    /// bind(2) to the address and port 0: what most programs do; the slowest.
+    Kernel,
+}
+named!(PortChoice { Explicit => "explicit", Range => "range", NoPort => "no_port", Kernel => "kernel" });
+
+/// How many descriptor tables a worker uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DescriptorTables {
+    /// One per thread, as many threads as the limit asks for: `RLIMIT_NOFILE` bounds one table, not a process.
+    Many,
+    /// One for the process, as an ordinary program has it.
+    One,
+}
+named!(DescriptorTables { Many => "many", One => "one" });
+
+/// How many threads wait for connections at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Acceptors {
+    /// One at a time, in batches, handing over when its table is full.
+    Auto,
+    /// This many, each woken with `EPOLLEXCLUSIVE`.
+    Count(NonZeroU32),
+}
+
+/// How many of the connections are proved alive by an echo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerifyShare {
+    /// Every one.
+    All,
+    /// None: both ends are still counted.
+    None,
+    /// This many, spread evenly over all.
+    Sample(NonZeroU32),
+}

@@ -1,0 +1,284 @@
+//! What happened in a run, in order: the log that a report is made from, together with the samples.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ConnCount, Counters, FailureNote, HostIndex, LatencyCounts, LossNote, Phase, PlaceKind,
+    RestoreOutcome, RunVerdict, SettingRecord, VerifyReport, WorkerId,
+};
+
+/// One event with its time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Seconds since the run began, on the monotonic clock.
+    pub at_seconds: f64,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: RunEvent,
+}
+
+/// A state of a TCP socket, as `include/net/tcp_states.h` numbers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)] // the names of RFC 9293
+pub enum TcpState {
+    Established,
+    SynSent,
+    SynRecv,
+    FinWait1,
+    FinWait2,
+    TimeWait,
+    Close,
+    CloseWait,
+    LastAck,
+    Listen,
+    Closing,
+    NewSynRecv,
+}
+
+impl TcpState {
+    /// From the kernel's number.
+    #[must_use]
+    pub const fn from_kernel(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Established,
+            2 => Self::SynSent,
+            3 => Self::SynRecv,
+            4 => Self::FinWait1,
+            5 => Self::FinWait2,
+            6 => Self::TimeWait,
+            7 => Self::Close,
+            8 => Self::CloseWait,
+            9 => Self::LastAck,
+            10 => Self::Listen,
+            11 => Self::Closing,
+            12 => Self::NewSynRecv,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for TcpState {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::Established => "ESTABLISHED",
+            Self::SynSent => "SYN_SENT",
+            Self::SynRecv => "SYN_RECV",
+            Self::FinWait1 => "FIN_WAIT1",
+            Self::FinWait2 => "FIN_WAIT2",
+            Self::TimeWait => "TIME_WAIT",
+            Self::Close => "CLOSE",
+            Self::CloseWait => "CLOSE_WAIT",
+            Self::LastAck => "LAST_ACK",
+            Self::Listen => "LISTEN",
+            Self::Closing => "CLOSING",
+            Self::NewSynRecv => "NEW_SYN_RECV",
+        })
+    }
+}
+
+/// Sockets by state, of one end of the planned connections.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StateCounts(pub BTreeMap<TcpState, u64>);
+
+impl StateCounts {
+    /// How many are in `state`.
+    #[must_use]
+    pub fn of(&self, state: TcpState) -> ConnCount {
+        ConnCount::new(self.0.get(&state).copied().unwrap_or(0))
+    }
+}
+
+/// A moment that figures are taken at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mark {
+    /// Workers are up, nobody is connected, the machine has settled.
+    Baseline,
+    /// The first connection is about to be opened.
+    RampStart,
+    /// The last connection is open, or the ramp ended otherwise.
+    RampEnd,
+    /// After the ramp, the machine has settled.
+    Target,
+    /// The hold is over.
+    HoldEnd,
+    /// Everything is down again.
+    After,
+}
+
+/// The place that was chosen, and why not the others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceChoice {
+    /// The place.
+    pub place: PlaceKind,
+    /// Whether the scenario or the user named it, rather than the runner.
+    pub asked: bool,
+    /// One sentence: why this one.
+    pub why: String,
+    /// The places that were not taken, each with its reason.
+    pub why_not: Vec<(PlaceKind, String)>,
+}
+
+/// How long a phase took.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PhaseTime {
+    /// Which.
+    pub phase: Phase,
+    /// Its length in seconds.
+    pub seconds: f64,
+}
+
+/// What verifying found, over all clients.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verification {
+    /// Each client's part.
+    pub clients: Vec<(WorkerId, VerifyReport)>,
+}
+
+/// Something that happened in a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum RunEvent {
+    /// The run began.
+    Started {
+        /// Wall clock, RFC 3339, UTC.
+        wall_clock: String,
+        /// The command as it was typed.
+        command: Vec<String>,
+        /// Version of the program, with the git revision where it is known.
+        version: String,
+    },
+    /// The place was chosen.
+    Place(PlaceChoice),
+    /// A phase began.
+    PhaseBegan {
+        /// Which.
+        phase: Phase,
+    },
+    /// A phase ended.
+    PhaseEnded(PhaseTime),
+    /// A setting was read, and written where it had to be.
+    Setting(SettingRecord),
+    /// A setting of the host was put back.
+    SettingRestored {
+        /// Its key.
+        key: String,
+        /// What came of it.
+        outcome: RestoreOutcome,
+    },
+    /// A worker is ready.
+    WorkerReady {
+        /// Which.
+        worker: WorkerId,
+        /// Its process, as the runner's process namespace numbers it.
+        pid: u32,
+        /// Its threads that hold a descriptor table of their own.
+        tables: u64,
+        /// The limit of one descriptor table.
+        descriptors_per_table: u64,
+    },
+    /// What a worker has done so far.
+    Progress {
+        /// Which.
+        worker: WorkerId,
+        /// Its counters.
+        counters: Counters,
+        /// Connect latencies since its last progress, client only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        latency: Option<LatencyCounts>,
+    },
+    /// Connections were lost.
+    Lost {
+        /// Who noticed.
+        worker: WorkerId,
+        /// What was lost.
+        note: LossNote,
+    },
+    /// A connection could not be opened.
+    ConnectFailed {
+        /// Whose.
+        worker: WorkerId,
+        /// The connection.
+        note: FailureNote,
+    },
+    /// A worker ended.
+    WorkerExited {
+        /// Which.
+        worker: WorkerId,
+        /// Its exit code, where it exited.
+        code: Option<i32>,
+        /// The signal, where one ended it.
+        signal: Option<i32>,
+        /// Whether it was killed for memory, where that is known.
+        oom_killed: Option<bool>,
+        /// Whether it had been asked to.
+        expected: bool,
+    },
+    /// A moment that figures are taken at.
+    Marked {
+        /// Which moment.
+        mark: Mark,
+        /// The sample that belongs to it.
+        sample: u64,
+    },
+    /// Sockets of one end were counted through `sock_diag`.
+    Counted {
+        /// Which host of the topology.
+        host: HostIndex,
+        /// Which end of the planned connections.
+        role: super::Role,
+        /// By state.
+        states: StateCounts,
+        /// What the counting took.
+        took_seconds: f64,
+    },
+    /// Connections were proved alive.
+    Verified(Verification),
+    /// The guard stopped the ramp before memory ran out.
+    GuardStopped {
+        /// What it saw, in one sentence.
+        reason: String,
+        /// How many connections were open.
+        at: ConnCount,
+        /// How many would have fitted.
+        would_fit: ConnCount,
+        /// Bytes that one more connection costs, as measured so far.
+        bytes_per_connection: f64,
+    },
+    /// A signal asked the run to end.
+    Interrupted {
+        /// Its name, such as `SIGINT`.
+        signal: String,
+        /// In which phase.
+        phase: Phase,
+    },
+    /// Something that a reader of the report has to know.
+    Warning {
+        /// What.
+        text: String,
+    },
+    /// The run failed.
+    Failed {
+        /// What was tried, on what, and what came back.
+        error: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// Something is left that should not be.
+    Leftover {
+        /// What.
+        what: String,
+    },
+    /// The run is over.
+    Ended {
+        /// How.
+        verdict: RunVerdict,
+        /// The exit code of the program.
+        exit_code: u8,
+    },
+}

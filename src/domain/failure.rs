@@ -1,0 +1,133 @@
+//! Why a connection could not be opened, or was lost: the errno's class and the knob that cures it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a connection could not be opened. Classes, not errno values, so that they can be counted and explained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectFailure {
+    /// EADDRINUSE or EADDRNOTAVAIL: no source port is left, or the address is not ours.
+    NoPorts,
+    /// EMFILE: the descriptor table is full.
+    NoDescriptors,
+    /// ENFILE: the machine has no file left.
+    NoFiles,
+    /// ENOBUFS or ENOMEM: the kernel has no memory for it.
+    NoMemory,
+    /// ECONNREFUSED: nobody listens there.
+    Refused,
+    /// ETIMEDOUT: nobody answered.
+    TimedOut,
+    /// ECONNRESET: the peer gave up on it.
+    Reset,
+    /// ENETUNREACH or EHOSTUNREACH: no route.
+    Unreachable,
+    /// EPERM or EACCES: a firewall or a policy forbids it.
+    Forbidden,
+    /// Any other errno.
+    Other(i32),
+}
+
+impl ConnectFailure {
+    /// The class of a Linux errno.
+    #[must_use]
+    pub const fn from_errno(errno: i32) -> Self {
+        // The generic numbers of include/uapi/asm-generic/errno.h, which x86 and Arm share.
+        match errno {
+            98 | 99 => Self::NoPorts,
+            24 => Self::NoDescriptors,
+            23 => Self::NoFiles,
+            105 | 12 => Self::NoMemory,
+            111 => Self::Refused,
+            110 => Self::TimedOut,
+            104 => Self::Reset,
+            101 | 113 => Self::Unreachable,
+            1 | 13 => Self::Forbidden,
+            other => Self::Other(other),
+        }
+    }
+
+    /// What to turn, in one sentence.
+    #[must_use]
+    pub const fn hint(self) -> &'static str {
+        match self {
+            Self::NoPorts => {
+                "one source address has 64,512 ports for each target: add source addresses or targets, or end what holds the ports"
+            }
+            Self::NoDescriptors => {
+                "RLIMIT_NOFILE bounds one descriptor table: use `descriptor_tables: many`, or raise the hard limit (ulimit -Hn)"
+            }
+            Self::NoFiles => "raise fs.file-max (sysctl -w fs.file-max=N); both ends count",
+            Self::NoMemory => {
+                "the kernel had no memory for a socket: fewer connections, or a larger memory limit"
+            }
+            Self::Refused => "nobody listens on that address and port: is the server up?",
+            Self::TimedOut => {
+                "no answer to the SYN: a full accept queue (raise net.core.somaxconn and the backlog), a full connection-tracking table, or a firewall"
+            }
+            Self::Reset => {
+                "the peer reset it during the handshake: tcp_abort_on_overflow, or a server that ended"
+            }
+            Self::Unreachable => "no route to the target from that source address",
+            Self::Forbidden => "a firewall rule or a security policy forbids it",
+            Self::Other(_) => "see errno(3)",
+        }
+    }
+}
+
+impl fmt::Display for ConnectFailure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPorts => out.pad("no source port (EADDRINUSE, EADDRNOTAVAIL)"),
+            Self::NoDescriptors => out.pad("no descriptor (EMFILE)"),
+            Self::NoFiles => out.pad("no file in the system (ENFILE)"),
+            Self::NoMemory => out.pad("no kernel memory (ENOBUFS, ENOMEM)"),
+            Self::Refused => out.pad("refused (ECONNREFUSED)"),
+            Self::TimedOut => out.pad("timed out (ETIMEDOUT)"),
+            Self::Reset => out.pad("reset (ECONNRESET)"),
+            Self::Unreachable => out.pad("unreachable (ENETUNREACH, EHOSTUNREACH)"),
+            Self::Forbidden => out.pad("forbidden (EPERM, EACCES)"),
+            Self::Other(errno) => write!(out, "errno {errno}"),
+        }
+    }
+}
+
+/// How an established connection ended that should have stayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossReason {
+    /// The peer closed it (FIN).
+    ClosedByPeer,
+    /// The peer reset it (RST, ECONNRESET).
+    Reset,
+    /// Nothing came back (ETIMEDOUT).
+    TimedOut,
+    /// Any other errno.
+    Other(i32),
+}
+
+impl LossReason {
+    /// The class of a Linux errno found on an established socket.
+    #[must_use]
+    pub const fn from_errno(errno: i32) -> Self {
+        match errno {
+            0 => Self::ClosedByPeer,
+            104 | 32 => Self::Reset,
+            110 => Self::TimedOut,
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl fmt::Display for LossReason {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClosedByPeer => out.pad("closed by the peer (FIN)"),
+            Self::Reset => out.pad("reset by the peer (RST)"),
+            Self::TimedOut => out.pad("timed out"),
+            Self::Other(errno) => write!(out, "errno {errno}"),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The vocabulary of the lab: units, addresses, phases, worker specs, samples and events. Types and arithmetic, no I/O.
+
+mod address;
+mod budget;
+mod choice;
+mod count;
+mod event;
+mod facts;
+mod failure;
+mod id;
+mod phase;
+mod quantity;
+mod reading;
+mod result;
+mod sample;
+mod setting;
+mod worker;
+
+pub use address::{FourTuples, PortRange, PortRangeError, Shard};
+pub use budget::{Binding, BudgetRow, Shortfall};
+pub use choice::{
+    Acceptors, DescriptorTables, EngineKind, PlaceKind, PortChoice, Role, VerifyShare,
+};
+pub use count::{ConnCount, ConnRate};
+pub use event::{
+    Envelope, Mark, PhaseTime, PlaceChoice, RunEvent, StateCounts, TcpState, Verification,
+};
+pub use facts::{
+    CgroupLimit, ConntrackFacts, DescriptorFacts, DockerFacts, HostFacts, MemoryFacts, NetFacts,
+    ObjectSize, ObjectSizes, SizeSource, UserNamespaceFacts,
+};
+pub use failure::{ConnectFailure, LossReason};
+pub use id::{HostIndex, RunId, WorkerId};
+pub use phase::Phase;
+pub use quantity::{Bytes, Limit, Pages};
+pub use reading::{Gap, Reading};
+pub use result::{
+    Connections, MemoryResult, MemorySide, PerConnection, RampResult, RunResult, RunVerdict,
+    SettingResult, ThresholdResult,
+};
+pub use sample::{
+    CgroupSample, ConntrackSample, CpuTicks, KernelMessage, MemInfo, NamespaceSample,
+    ProcessSample, Sample, SlabCache, SocketStat, TcpCounters,
+};
+pub use setting::{RestoreOutcome, SettingChange, SettingRecord, SettingScope, SettingValue};
+pub use worker::{
+    ClientSpec, Counters, FailureNote, Keepalive, LatencyCounts, LossNote, ServerSpec,
+    VerifyReport, WorkerSpec,
+};

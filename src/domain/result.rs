@@ -1,0 +1,181 @@
+//! `result.json`: what a run came to, with the unit in the name of each key. Its schema is published.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunVerdict {
+    /// As many as planned were open at once, for as long as asked, and both ends agree.
+    Held,
+    /// It ran to its end, and a target or a threshold was missed.
+    Missed,
+    /// The guard stopped the ramp.
+    Stopped,
+    /// A signal ended it.
+    Interrupted,
+    /// It could not be measured: what is reported cannot be trusted.
+    Invalid,
+}
+
+impl fmt::Display for RunVerdict {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::Held => "held",
+            Self::Missed => "missed",
+            Self::Stopped => "stopped",
+            Self::Interrupted => "interrupted",
+            Self::Invalid => "invalid",
+        })
+    }
+}
+
+/// The whole of `result.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunResult {
+    /// Version of this format.
+    pub schema_version: u32,
+    /// Name of the run.
+    pub run: String,
+    /// Name of the scenario.
+    pub scenario: String,
+    /// Wall clock at the start, RFC 3339, UTC.
+    pub started: String,
+    /// How it ended.
+    pub verdict: RunVerdict,
+    /// Each reason for a verdict other than `held`.
+    pub reasons: Vec<String>,
+    /// Whether fewer connections were planned than asked for, because the machine is smaller.
+    pub reduced: bool,
+    /// `docker`, `loopback` or `netns`.
+    pub place: String,
+    /// `epoll` or `tokio`.
+    pub engine: String,
+    /// How many.
+    pub connections: Connections,
+    /// How fast.
+    pub ramp: RampResult,
+    /// Seconds held at the target.
+    pub hold_seconds: f64,
+    /// What they cost.
+    pub memory: MemoryResult,
+    /// Sockets by state, `server` and `client`, as `sock_diag` counted them at the target; null where it was not counted.
+    pub counted: BTreeMap<String, Option<BTreeMap<String, u64>>>,
+    /// Seconds of each phase, by its name, and `total`.
+    pub elapsed_seconds: BTreeMap<String, f64>,
+    /// Settings: wanted, found, in force, put back.
+    pub settings: Vec<SettingResult>,
+    /// What is left that should not be; empty when all is clean.
+    pub leftovers: Vec<String>,
+    /// What a reader should doubt.
+    pub doubts: Vec<String>,
+    /// Thresholds of the scenario, each with its measured value.
+    pub thresholds: Vec<ThresholdResult>,
+}
+
+/// How many connections.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Connections {
+    /// Asked for by the scenario.
+    pub requested: u64,
+    /// Planned; less than requested only when `reduced`.
+    pub target: u64,
+    /// The largest number open at once.
+    pub established_peak: u64,
+    /// Open at the end of the hold, on both ends.
+    pub held: u64,
+    /// Open once, and ended though nobody asked.
+    pub lost: u64,
+    /// Never opened.
+    pub failed: u64,
+    /// Proved alive by an echo; null where it was not tried.
+    pub verified: Option<u64>,
+}
+
+/// How fast.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RampResult {
+    /// From the first connection to the last; null when the ramp did not begin.
+    pub seconds: Option<f64>,
+    /// Connections divided by those seconds.
+    pub rate_per_second: Option<f64>,
+    /// Percentiles of the connect latency in microseconds: `p50`, `p90`, `p99`, `p99.9`, `max`.
+    pub connect_latency_microseconds: BTreeMap<String, f64>,
+}
+
+/// A figure per connection, or the reason why it cannot be known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PerConnection {
+    /// The figure; null where it cannot be known.
+    pub value: Option<f64>,
+    /// Why it is null, or how it was measured.
+    pub how: String,
+}
+
+/// Memory of one side, or of both together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MemorySide {
+    /// The workers' own memory and its page tables.
+    pub user_bytes_per_connection: Option<f64>,
+    /// The kernel's memory.
+    pub kernel_bytes_per_connection: Option<f64>,
+    /// Both.
+    pub bytes_per_connection: Option<f64>,
+    /// For each of the three: how it was measured, or why it is null.
+    pub how: BTreeMap<String, String>,
+}
+
+/// What connections cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MemoryResult {
+    /// The server's side.
+    pub server: MemorySide,
+    /// The clients' side.
+    pub client: MemorySide,
+    /// Both sides.
+    pub both: MemorySide,
+    /// Slope of memory over connections, both sides, fitted to the samples of the ramp.
+    pub slope_bytes_per_connection: PerConnection,
+    /// Half of the slope's 95 % confidence interval.
+    pub slope_confidence_bytes: Option<f64>,
+}
+
+/// What became of a setting.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SettingResult {
+    /// The key.
+    pub key: String,
+    /// `host` or `namespace`.
+    pub scope: String,
+    /// Where: `host`, `server`, `client-1` and so on.
+    pub place: String,
+    /// Found.
+    pub before: Option<String>,
+    /// Wanted.
+    pub wanted: String,
+    /// Read back.
+    pub in_force: Option<String>,
+    /// For a setting of the host that was changed: whether the old value is in force again.
+    pub restored: Option<bool>,
+    /// Why it is not as wanted.
+    pub error: Option<String>,
+}
+
+/// A threshold of the scenario and what was measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ThresholdResult {
+    /// What is bounded, such as `ramp.rate_per_second`.
+    pub name: String,
+    /// `at_least` or `at_most`.
+    pub kind: String,
+    /// The bound.
+    pub bound: f64,
+    /// What was measured; null where it could not be.
+    pub measured: Option<f64>,
+    /// Whether it holds.
+    pub held: bool,
+}

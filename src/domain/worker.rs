@@ -1,0 +1,206 @@
+//! What a worker is told (its spec) and what it tells (counters, losses, failures, the result of verifying).
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Acceptors, ConnCount, ConnRate, ConnectFailure, DescriptorTables, EngineKind, LossReason,
+    PortChoice, Role, Shard,
+};
+
+/// `SO_KEEPALIVE` with its three values (tcp(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keepalive {
+    /// Seconds of silence before the first probe (`TCP_KEEPIDLE`).
+    pub idle_seconds: u32,
+    /// Seconds between probes (`TCP_KEEPINTVL`).
+    pub interval_seconds: u32,
+    /// Unanswered probes that end the connection (`TCP_KEEPCNT`).
+    pub probes: u32,
+}
+
+/// What a server is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerSpec {
+    /// What accepts.
+    pub engine: EngineKind,
+    /// Where to listen. Port 0 lets the kernel choose; the `ready` event says what it chose.
+    pub listen: Vec<SocketAddrV4>,
+    /// The argument of listen(2); the kernel takes the lesser of it and net.core.somaxconn.
+    pub backlog: u32,
+    /// How many threads wait for connections at the same time.
+    pub acceptors: Acceptors,
+    /// Whether connections are accepted at all; without, they stay in the accept queue.
+    pub accept: bool,
+    /// Whether bytes that arrive are read and echoed; without, they stay in the socket.
+    pub read: bool,
+    /// `SO_KEEPALIVE` on accepted sockets.
+    pub keepalive: Option<Keepalive>,
+    /// One descriptor table per thread, or one for the process.
+    pub tables: DescriptorTables,
+    /// How many connections to be ready for; decides the number of tables.
+    pub capacity: ConnCount,
+}
+
+/// What a client is told. Three knobs that are easily tangled stay three values: how many (`shards`), how fast (`rate`,
+/// `in_flight`), until when (the runner says so).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClientSpec {
+    /// What opens.
+    pub engine: EngineKind,
+    /// Source addresses, ports and targets, with how many connections each.
+    pub shards: Vec<Shard>,
+    /// How source ports are chosen.
+    pub ports: PortChoice,
+    /// How many handshakes may be under way at once.
+    pub in_flight: u32,
+    /// A planned rate; absent means as fast as possible.
+    pub rate: Option<ConnRate>,
+    /// One descriptor table per thread, or one for the process.
+    pub tables: DescriptorTables,
+    /// How many threads dial at the same time; absent means as many as are fastest on this machine.
+    pub dialers: Option<u32>,
+    /// Milliseconds after which a handshake counts as timed out.
+    pub connect_timeout_ms: u32,
+    /// `SO_KEEPALIVE` on the sockets.
+    pub keepalive: Option<Keepalive>,
+}
+
+impl ClientSpec {
+    /// How many connections are wanted in all.
+    #[must_use]
+    pub fn connections(&self) -> ConnCount {
+        ConnCount::new(self.shards.iter().map(|shard| u64::from(shard.count)).sum())
+    }
+}
+
+/// What a worker is told: the first line that it reads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerSpec {
+    /// Open connections.
+    Client(ClientSpec),
+    /// Accept connections.
+    Server(ServerSpec),
+}
+
+impl WorkerSpec {
+    /// What the worker does.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        match self {
+            Self::Client(_) => Role::Client,
+            Self::Server(_) => Role::Server,
+        }
+    }
+}
+
+/// What a worker has done since it began. All but `established` and `in_flight` only ever grow.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Client: handshakes that ended well. Server: connections accepted.
+    pub opened: ConnCount,
+    /// Held at this moment, as the worker knows it.
+    pub established: ConnCount,
+    /// Client: handshakes under way at this moment.
+    pub in_flight: ConnCount,
+    /// Client: connections given up after every attempt, by class.
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        with = "failures_as_pairs"
+    )]
+    pub failed: BTreeMap<ConnectFailure, u64>,
+    /// Connections that were established and ended though nobody here asked for it.
+    pub lost: ConnCount,
+    /// Client: source ports that were in use elsewhere and were replaced by spare ones.
+    #[serde(default)]
+    pub ports_replaced: u64,
+    /// Server: connections handed to another thread because a table was full.
+    #[serde(default)]
+    pub handovers: u64,
+    /// Bytes read from connections.
+    #[serde(default)]
+    pub bytes_read: u64,
+}
+
+impl Counters {
+    /// Connections given up, of all classes.
+    #[must_use]
+    pub fn failed_total(&self) -> ConnCount {
+        ConnCount::new(self.failed.values().sum())
+    }
+}
+
+/// JSON has only text as keys: classes of failures are written as a list of pairs.
+mod failures_as_pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::ConnectFailure;
+
+    pub(super) fn serialize<S: Serializer>(
+        map: &BTreeMap<ConnectFailure, u64>,
+        out: S,
+    ) -> Result<S::Ok, S::Error> {
+        map.iter().collect::<Vec<_>>().serialize(out)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<BTreeMap<ConnectFailure, u64>, D::Error> {
+        Ok(Vec::<(ConnectFailure, u64)>::deserialize(from)?
+            .into_iter()
+            .collect())
+    }
+}
+
+/// A latency histogram as it travels: pairs of (microseconds, how many), ascending, zeros left out. Histograms are merged
+/// before a percentile is taken; percentiles are never averaged.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LatencyCounts(pub Vec<(u64, u64)>);
+
+/// A connection that could not be opened. Workers send the first ones of each class; the counters have all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureNote {
+    /// The class.
+    pub failure: ConnectFailure,
+    /// From where, as far as it was known.
+    pub source: Ipv4Addr,
+    /// The source port, where one was chosen.
+    pub port: Option<u16>,
+    /// To where.
+    pub target: SocketAddrV4,
+}
+
+/// Connections that were lost, seen together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LossNote {
+    /// Why.
+    pub reason: LossReason,
+    /// How many were found at this moment.
+    pub count: u64,
+    /// The local ends of the first few, as address:port.
+    pub examples: Vec<SocketAddrV4>,
+}
+
+/// What came of proving connections alive.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyReport {
+    /// Connections through which an echo was sent.
+    pub asked: ConnCount,
+    /// Those through which the right bytes came back.
+    pub echoed: ConnCount,
+    /// How those that failed did, with how many of each.
+    pub failed: Vec<(LossReason, u64)>,
+    /// Those that neither answered nor failed before the time was up.
+    pub silent: ConnCount,
+    /// The local ends of the first few that failed or were silent.
+    pub examples: Vec<SocketAddrV4>,
+    /// Round-trip times, measured from the planned start of each echo.
+    pub latency: LatencyCounts,
+}

@@ -1,0 +1,1 @@
+//! What accepts and opens connections: epoll and tokio behind one interface.

@@ -1,0 +1,96 @@
+//! Places to run: made from a plan, with workers started inside, and unmade again. One trait, a closed set of places.
+
+use std::io;
+use std::sync::mpsc::Sender;
+
+use crate::control::{Command, Event};
+use crate::domain::{HostIndex, SettingRecord, WorkerId, WorkerSpec};
+
+/// What a worker's stream brings to the conductor.
+#[derive(Debug)]
+pub enum FromWorker {
+    /// An event.
+    Event(Event),
+    /// A line that is none, or one line of the worker's stderr.
+    Log(String),
+    /// The worker ended.
+    Exited(ExitReport),
+}
+
+/// How a worker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExitReport {
+    /// Exit code, where it exited.
+    pub code: Option<i32>,
+    /// The signal, where one ended it.
+    pub signal: Option<i32>,
+    /// Whether it was killed for memory, where the place can tell.
+    pub oom_killed: Option<bool>,
+}
+
+/// Where workers of a place send what they say: the conductor's one inbox.
+pub type Inbox = Sender<(WorkerId, FromWorker)>;
+
+/// Why a place could not be made, used, or unmade.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {why}")]
+pub struct ProvisionError {
+    /// What was tried, on which object.
+    pub what: String,
+    /// What came back.
+    pub why: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// A running worker, whatever carries its lines.
+pub trait WorkerHandle: Send {
+    /// Sends a command.
+    ///
+    /// # Errors
+    /// When the worker does not take it, because it is gone.
+    fn send(&mut self, command: &Command) -> io::Result<()>;
+
+    /// Its process in the runner's process namespace, where it is known.
+    fn pid(&self) -> Option<u32>;
+
+    /// Its memory control group as a path below the controller's mount, where it has one of its own.
+    fn cgroup(&self) -> Option<String> {
+        None
+    }
+
+    /// Ends it at once.
+    fn kill(&mut self);
+}
+
+/// A place that is up. It owns what was made for it.
+pub trait Testbed: Send {
+    /// Settings as they were found, written and read back in each host.
+    fn settings(&self) -> Vec<SettingRecord>;
+
+    /// Starts a worker on its host. The spec is for places that need it beforehand (limits of a container); the conductor
+    /// sends it by `Start` in any case.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    fn spawn(
+        &mut self,
+        worker: WorkerId,
+        spec: &WorkerSpec,
+        inbox: Inbox,
+    ) -> Result<Box<dyn WorkerHandle>, ProvisionError>;
+
+    /// Runs `work` on a thread of its own inside the network namespace of `host`, and brings back what it returns:
+    /// `/proc/thread-self/net`, `/proc/sys/net` and netlink sockets there belong to that host.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered.
+    fn enter(&self, host: HostIndex, work: Box<dyn FnOnce() + Send>) -> Result<(), ProvisionError>;
+
+    /// A path below which the files of `/proc/net` of that host can be read from any thread, such as `/proc/1234/net`;
+    /// absent while none is known.
+    fn proc_net(&self, host: HostIndex) -> Option<std::path::PathBuf>;
+
+    /// Unmakes everything and verifies that it is gone. Goes on after errors; what could not be unmade is in the list.
+    fn down(self: Box<Self>) -> Vec<ProvisionError>;
+}

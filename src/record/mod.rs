@@ -1,0 +1,1 @@
+//! The run directory: names of its files, writer, reader, version of the formats.

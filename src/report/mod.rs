@@ -1,0 +1,1 @@
+//! A recording becomes a report: markdown, charts, JSON and text. Pure.

@@ -1,0 +1,1 @@
+//! The conductor: the phases of one run in their order, supervision, tear-down.

@@ -1,0 +1,141 @@
+//! What a scenario means once defaults are applied: the value that planning starts from. What the YAML may say is in
+//! `raw.rs`; how one becomes the other in `resolve.rs`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    Acceptors, ConnCount, ConnRate, DescriptorTables, EngineKind, Keepalive, PlaceKind, PortChoice,
+    SettingValue, VerifyShare,
+};
+
+/// A scenario with every default applied.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scenario {
+    /// Its name: the file's stem, or `default`.
+    pub name: String,
+    /// What it is for, in a sentence.
+    pub description: String,
+    /// How many connections in all.
+    pub connections: ConnCount,
+    /// Whether to reduce that number to what fits, rather than refuse.
+    pub fit: bool,
+    /// How fast.
+    pub ramp: Ramp,
+    /// How long to hold them.
+    pub hold: Duration,
+    /// Where to run.
+    pub place: PlaceWish,
+    /// The server.
+    pub server: ServerPart,
+    /// The client hosts, group by group.
+    pub clients: Vec<ClientGroup>,
+    /// What opens connections.
+    pub client_engine: EngineKind,
+    /// How source ports are chosen.
+    pub ports: PortChoice,
+    /// `SO_KEEPALIVE` of the clients.
+    pub client_keepalive: Option<Keepalive>,
+    /// Whether each worker has many descriptor tables, or one as an ordinary program.
+    pub descriptor_tables: DescriptorTables,
+    /// How many connections to prove alive.
+    pub verify: VerifyShare,
+    /// What to do when a worker dies.
+    pub on_worker_loss: RemainingOnLoss,
+    /// Whether the lab's own traffic is kept out of connection tracking (`true`), where anything tracks it.
+    pub untrack: bool,
+    /// Settings of each network namespace, by key.
+    pub namespace_settings: BTreeMap<String, SettingValue>,
+    /// Settings of the host, by key. Written only when the user allows it.
+    pub host_settings: BTreeMap<String, SettingValue>,
+    /// Bounds on what is measured.
+    pub thresholds: Vec<Threshold>,
+}
+
+/// How fast to open connections.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Ramp {
+    /// A planned rate over all clients; absent means as fast as possible.
+    pub rate: Option<ConnRate>,
+    /// Handshakes under way at once, over all clients.
+    pub in_flight: u32,
+    /// After this long a handshake counts as timed out.
+    pub connect_timeout: Duration,
+}
+
+/// Where a scenario wants to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlaceWish {
+    /// Docker where an engine answers on this kernel and may be used, else namespaces, else loopback.
+    Auto,
+    /// This one, or refuse.
+    Only(PlaceKind),
+}
+
+/// The server of a scenario.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerPart {
+    /// What accepts.
+    pub engine: EngineKind,
+    /// How many addresses to listen on; each interface of the server has at least one.
+    pub addresses: u32,
+    /// The ports to listen on, at each address.
+    pub ports: Vec<u16>,
+    /// The argument of listen(2).
+    pub backlog: u32,
+    /// How many threads wait for connections at the same time.
+    pub acceptors: Acceptors,
+    /// Whether to accept at all.
+    pub accept: bool,
+    /// Whether to read and echo.
+    pub read: bool,
+    /// `SO_KEEPALIVE` of accepted sockets.
+    pub keepalive: Option<Keepalive>,
+}
+
+/// Client hosts of one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientGroup {
+    /// How many such hosts.
+    pub hosts: u32,
+    /// Interfaces of each.
+    pub interfaces: u32,
+    /// Addresses of each interface.
+    pub addresses_per_interface: u32,
+    /// Connections from each address, to each target where there are several.
+    pub connections_per_address: u32,
+}
+
+/// What a run does when a worker dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RemainingOnLoss {
+    /// Go on with the others, and say so.
+    Continue,
+    /// Stop the run.
+    End,
+}
+
+/// A bound on something that is measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Threshold {
+    /// The path of the figure in `result.json`, such as `ramp.rate_per_second`.
+    pub name: String,
+    /// Which way it bounds.
+    pub kind: ThresholdKind,
+    /// The bound, in the unit of the figure.
+    pub bound: f64,
+}
+
+/// Which way a threshold bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ThresholdKind {
+    /// The figure must reach the bound.
+    AtLeast,
+    /// The figure must not exceed the bound.
+    AtMost,
+}
