@@ -278,7 +278,5 @@ pub enum RunEvent {
     Ended {
         /// How.
         verdict: RunVerdict,
-        /// The exit code of the program.
-        exit_code: u8,
     },
 }
