@@ -1,1 +1,18 @@
-//! The run directory: names of its files, writer, reader, version of the formats.
+//! The run directory: what a run leaves on the disk, how it is written while the run lives, and how it is read again.
+//! Formats are described in `docs/run-directory.md`.
+
+mod error;
+mod folder;
+mod layout;
+mod lines;
+mod read;
+mod write;
+
+pub use error::RecordError;
+pub use folder::{Folder, Owner};
+pub use layout::{
+    CHARTS, EVENTS, FACTS, LATEST, PLAN, REPORT, RESULT, RUN, RunIdentity, SAMPLES,
+    SCENARIO_RESOLVED, SCHEMA_VERSION, WORKERS, directory_name, worker_log,
+};
+pub use read::{Recording, read};
+pub use write::RunDir;
