@@ -1,0 +1,6 @@
+//! Netlink: links, addresses, routes and neighbours of a network namespace.
+
+pub mod route;
+mod socket;
+
+pub use socket::NetlinkError;

@@ -1,0 +1,66 @@
+//! Processes told by more than their number: a pidfd never means another process, and the pair of number and start time
+//! does not either.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+/// A handle to one process, which stays that process even when its number is given to another (Linux 5.3).
+#[derive(Debug)]
+pub struct ProcessHandle {
+    descriptor: OwnedFd,
+}
+
+impl ProcessHandle {
+    /// The process with this number now. For a child that was not waited for yet, that is the child.
+    pub fn open(pid: u32) -> io::Result<Self> {
+        let pid = i32::try_from(pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        Ok(Self {
+            descriptor: rustix::process::pidfd_open(pid, PidfdFlags::empty())?,
+        })
+    }
+
+    /// Ends it at once (SIGKILL). Not an error when it is gone already.
+    pub fn kill(&self) -> io::Result<()> {
+        match rustix::process::pidfd_send_signal(&self.descriptor, Signal::KILL) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+/// When the process began, in clock ticks since the machine did: the 22nd field of `/proc/PID/stat`, see proc(5). Nothing
+/// when there is no such process.
+#[must_use]
+pub fn start_time(pid: u32) -> Option<u64> {
+    parse_start_time(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The second field is the name in parentheses, and may itself contain spaces and parentheses.
+fn parse_start_time(stat: &str) -> Option<u64> {
+    let (_, behind_name) = stat.rsplit_once(')')?;
+    behind_name.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_spaces_and_parentheses_does_not_mislead() {
+        let stat = "77 (a) b) (c) S 1 77 77 0 -1 4194560 10 0 0 0 1 2 0 0 20 0 1 0 987654 1 2 3";
+        assert_eq!(parse_start_time(stat), Some(987_654));
+        assert_eq!(parse_start_time(""), None);
+        assert_eq!(parse_start_time("1 (x) S"), None);
+    }
+
+    #[test]
+    fn this_process_has_a_start_time() {
+        assert!(start_time(std::process::id()).is_some());
+    }
+}

@@ -1,0 +1,108 @@
+//! A user namespace of our own: how an ordinary user gets network namespaces. unshare(2) with `CLONE_NEWUSER`, then the
+//! maps of `user_namespaces`(7): our user and group become 0 inside, so that files keep belonging to the caller outside.
+
+use std::fs;
+use std::io;
+
+use rustix::thread::UnshareFlags;
+
+/// Why no user namespace could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum UserNamespaceError {
+    /// The kernel refused.
+    #[error("cannot make a user and network namespace (unshare CLONE_NEWUSER | CLONE_NEWNET): {0}")]
+    Refused(#[source] io::Error),
+    /// It was made, and a map could not be written.
+    #[error("cannot write {text:?} to {path}: {source}")]
+    Map {
+        /// The file.
+        path: &'static str,
+        /// What was to be written.
+        text: String,
+        /// What came back.
+        source: io::Error,
+    },
+}
+
+impl UserNamespaceError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Refused(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                "raise the limit: sysctl user.max_user_namespaces user.max_net_namespaces"
+            }
+            Self::Refused(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                "this is a defect: the process had more than one thread already"
+            }
+            Self::Refused(_) | Self::Map { .. } => {
+                "run as root, or let users make namespaces: sysctl kernel.unprivileged_userns_clone=1 (Debian), \
+                 kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu)"
+            }
+        }
+    }
+}
+
+/// Moves the whole process into a user namespace and a network namespace of its own, where it is root. Its user and group
+/// outside stay what they were. The process must have one thread only.
+pub fn enter() -> Result<(), UserNamespaceError> {
+    let (uid, gid) = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    // SAFETY: `unshare_unsafe` asks that no thread sees descriptors of a table that it does not share. These two flags leave
+    // the descriptor table as it is.
+    #[allow(unsafe_code)]
+    unsafe {
+        rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNET)
+            .map_err(|errno| UserNamespaceError::Refused(errno.into()))?;
+    }
+    // A group map may be written by an ordinary user only once setgroups(2) is denied (Linux 3.19).
+    write("/proc/self/setgroups", "deny".to_owned())?;
+    write("/proc/self/uid_map", format!("0 {uid} 1"))?;
+    write("/proc/self/gid_map", format!("0 {gid} 1"))
+}
+
+fn write(path: &'static str, text: String) -> Result<(), UserNamespaceError> {
+    fs::write(path, &text).map_err(|source| UserNamespaceError::Map { path, text, source })
+}
+
+/// The user that this process is outside of every user namespace of its own: the owner of the files it makes. Follows one
+/// level, which is the level that [`enter`] adds.
+#[must_use]
+pub fn outer_uid() -> u32 {
+    let uid = rustix::process::geteuid().as_raw();
+    fs::read_to_string("/proc/self/uid_map")
+        .ok()
+        .and_then(|map| map_outwards(&map, uid))
+        .unwrap_or(uid)
+}
+
+/// Looks `uid` up in the text of a `uid_map`: lines of (first inside, first outside, how many).
+fn map_outwards(map: &str, uid: u32) -> Option<u32> {
+    map.lines().find_map(|line| {
+        let mut fields = line.split_ascii_whitespace().map(str::parse::<u32>);
+        let (inside, outside, count) = (
+            fields.next()?.ok()?,
+            fields.next()?.ok()?,
+            fields.next()?.ok()?,
+        );
+        let distance = uid.checked_sub(inside)?;
+        (distance < count).then(|| outside.checked_add(distance))?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::map_outwards;
+
+    #[test]
+    fn a_map_is_read_line_by_line() {
+        let initial = "         0          0 4294967295\n";
+        assert_eq!(map_outwards(initial, 1000), Some(1000));
+        assert_eq!(map_outwards("0 65534 1\n", 0), Some(65_534));
+        assert_eq!(map_outwards("0 1000 1\n1 100000 65536\n", 5), Some(100_004));
+        assert_eq!(map_outwards("0 1000 1\n", 7), None);
+        assert_eq!(map_outwards("nonsense\n\n1 2", 0), None);
+    }
+}
