@@ -98,6 +98,12 @@ impl fmt::Display for PortRange {
     }
 }
 
+/// Connections planned from one source address to one target: 64,000 of the 64,512 ports that need no privilege. The 512
+/// that are left over replace ports that turn out to be in use, and 16 such sources make 1,024,000.
+pub const PORTS_PER_SOURCE: u32 = 64_000;
+
+const _: () = assert!(PORTS_PER_SOURCE <= PortRange::UNPRIVILEGED.len());
+
 /// `count` connections from one source address to one target, with the ports they may use. The ports that `count`
 /// leaves over are the spare ones, from which a port that turns out to be in use is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -36,7 +36,7 @@ pub enum PlaceKind {
 named!(PlaceKind { Docker => "docker", Loopback => "loopback", Netns => "netns" });
 
 /// What opens and accepts connections inside a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineKind {
     /// epoll(7), one thread per descriptor table.
@@ -58,7 +58,7 @@ pub enum Role {
 named!(Role { Client => "client", Server => "server" });
 
 /// How a client chooses its source ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PortChoice {
     /// bind(2) to address and port: as fast at the last port as at the first.
@@ -73,7 +73,7 @@ pub enum PortChoice {
 named!(PortChoice { Explicit => "explicit", Range => "range", NoPort => "no_port", Kernel => "kernel" });
 
 /// How many descriptor tables a worker uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DescriptorTables {
     /// One per thread, as many threads as the limit asks for: `RLIMIT_NOFILE` bounds one table, not a process.

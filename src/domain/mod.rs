@@ -16,7 +16,7 @@ mod sample;
 mod setting;
 mod worker;
 
-pub use address::{FourTuples, PortRange, PortRangeError, Shard};
+pub use address::{FourTuples, PORTS_PER_SOURCE, PortRange, PortRangeError, Shard};
 pub use budget::{Binding, BudgetRow, Shortfall};
 pub use choice::{
     Acceptors, DescriptorTables, EngineKind, PlaceKind, PortChoice, Role, VerifyShare,

@@ -1,5 +1,254 @@
 //! From a scenario and the facts of a host to a plan, or to a list of shortfalls. Pure: no I/O, no clock.
 
+mod budget;
+mod layout;
+mod memory;
 mod model;
+mod place;
+mod settings;
+mod shards;
 
+use serde::Serialize;
+
+use crate::domain::{
+    BudgetRow, ConnCount, DescriptorTables, HostFacts, PlaceChoice, Shortfall, WorkerSpec,
+};
+use crate::domain::{ClientSpec, PortChoice, ServerSpec, Shard};
+use crate::scenario::Scenario;
+use budget::{Checked, Ground};
+use layout::{Layout, NoRoom};
+
+pub use layout::LAB_RANGE;
 pub use model::{HostPlan, Interface, Plan, PlanPlace, SettingsPlan, VethPair};
+pub use place::{DockerSupport, PlaceDecision, PlaceRefusal, choose_place};
+pub use shards::PORTS_PER_SOURCE;
+
+/// A reduced number of connections is rounded down to a multiple of this, when there are enough of them.
+const TIDY: u64 = 1000;
+
+/// A scenario that does not fit on this host: nothing is started.
+#[derive(Debug, Clone, PartialEq, Serialize, thiserror::Error)]
+#[error("{requested} connections do not fit here: {}", named(.shortfalls))]
+pub struct Refusal {
+    /// The scenario's name.
+    pub scenario: String,
+    /// Where it was to run, and why there.
+    pub place: PlaceChoice,
+    /// Connections asked for.
+    pub requested: ConnCount,
+    /// How many would fit: the least of what each limit lets through.
+    pub fits: ConnCount,
+    /// The limits that are too low.
+    pub shortfalls: Vec<Shortfall>,
+    /// Every limit.
+    pub budget: Vec<BudgetRow>,
+}
+
+fn named(shortfalls: &[Shortfall]) -> String {
+    shortfalls
+        .iter()
+        .map(|shortfall| shortfall.row.name.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// Plans `scenario` for the host of `facts` in the place of `decision`.
+///
+/// # Errors
+/// When it does not fit, and the scenario does not say that it may be reduced; or when not a single connection fits.
+pub fn plan(
+    scenario: &Scenario,
+    facts: &HostFacts,
+    decision: &PlaceDecision,
+) -> Result<Plan, Box<Refusal>> {
+    let requested = scenario.connections;
+    let refusal = |shortfalls: Vec<Shortfall>, budget: Vec<BudgetRow>| {
+        let fits = shortfalls
+            .iter()
+            .map(|shortfall| shortfall.fits)
+            .min()
+            .unwrap_or(0);
+        Box::new(Refusal {
+            scenario: scenario.name.clone(),
+            place: decision.choice.clone(),
+            requested,
+            fits: ConnCount::new(tidy(fits)),
+            shortfalls,
+            budget,
+        })
+    };
+    let layout = layout::lay_out(scenario, decision.how, &facts.net)
+        .map_err(|no_room| refusal(vec![no_room.shortfall()], Vec::new()))?;
+    let slots = shards::slots(&layout, decision.how, &facts.net);
+    let ground = Ground {
+        scenario,
+        facts,
+        how: decision.how,
+        layout: &layout,
+        slots: &slots,
+    };
+
+    let asked = ground.rows(requested);
+    let reduced_by: Vec<Shortfall> = asked.iter().filter_map(Checked::shortfall).collect();
+    let fits = reduced_by
+        .iter()
+        .map(|shortfall| shortfall.fits)
+        .min()
+        .map_or(requested.count(), tidy);
+    if !reduced_by.is_empty() && (!scenario.fit || fits == 0) {
+        return Err(refusal(
+            reduced_by,
+            asked.into_iter().map(|checked| checked.row).collect(),
+        ));
+    }
+    let target = ConnCount::new(fits.min(requested.count()));
+    let budget: Vec<BudgetRow> = ground
+        .rows(target)
+        .into_iter()
+        .map(|checked| checked.row)
+        .collect();
+
+    let mut notes = Vec::new();
+    let settings = settings::settings(scenario, decision.how, target, &mut notes);
+    let tracking = ground.tracking();
+    notes.extend(what_to_know(scenario));
+    Ok(Plan {
+        scenario: scenario.name.clone(),
+        place: decision.choice.clone(),
+        how: decision.how,
+        requested,
+        target,
+        reduced_by,
+        workers: workers(
+            scenario,
+            facts,
+            &layout,
+            shards::spread(&slots, layout.clients.len(), target),
+            target,
+        ),
+        hold: scenario.hold,
+        verify: scenario.verify,
+        on_worker_loss: scenario.on_worker_loss,
+        settings,
+        four_tuples: shards::four_tuples(&layout, &slots),
+        budget,
+        expected_bytes_per_connection: ground.memory_need(target).per_connection,
+        conntrack: tracking.sentence().to_owned(),
+        untrack: tracking == budget::Tracking::KeptOut,
+        thresholds: scenario.thresholds.clone(),
+        notes,
+        hosts: layout.hosts,
+    })
+}
+
+/// Rounded down to whole thousands, where that loses less than a tenth.
+const fn tidy(fits: u64) -> u64 {
+    if fits >= 10 * TIDY {
+        fits / TIDY * TIDY
+    } else {
+        fits
+    }
+}
+
+impl NoRoom {
+    fn shortfall(&self) -> Shortfall {
+        let taken: Vec<String> = self.taken.iter().map(ToString::to_string).collect();
+        Shortfall {
+            row: BudgetRow {
+                id: "addresses".to_owned(),
+                name: "addresses for the lab".to_owned(),
+                need: self.need,
+                have: Some(self.have),
+                unit: "addresses".to_owned(),
+                source: if taken.is_empty() {
+                    format!("{LAB_RANGE}, or 127.64.0.0 to 127.255.255.254 on loopback")
+                } else {
+                    format!(
+                        "{LAB_RANGE}, of which this machine has or routes {}",
+                        taken.join(", ")
+                    )
+                },
+                binding: crate::domain::Binding::Hard,
+                note: String::new(),
+            },
+            fits: 0,
+            cure: if taken.is_empty() {
+                "ask for fewer interfaces or addresses in clients.groups".to_owned()
+            } else {
+                format!(
+                    "remove the routes ({}), or use --place loopback",
+                    taken.join(", ")
+                )
+            },
+        }
+    }
+}
+
+/// The server's spec, then the clients'.
+fn workers(
+    scenario: &Scenario,
+    facts: &HostFacts,
+    layout: &Layout,
+    shards: Vec<Vec<Shard>>,
+    target: ConnCount,
+) -> Vec<WorkerSpec> {
+    let server = &scenario.server;
+    let mut workers = vec![WorkerSpec::Server(ServerSpec {
+        engine: server.engine,
+        listen: layout.listen.clone(),
+        backlog: server.backlog,
+        acceptors: server.acceptors,
+        accept: server.accept,
+        read: server.read,
+        keepalive: server.keepalive,
+        tables: scenario.descriptor_tables,
+        capacity: target,
+    })];
+    let clients = u32::try_from(layout.clients.len())
+        .unwrap_or(u32::MAX)
+        .max(1);
+    for (client, shards) in layout.clients.iter().zip(shards) {
+        let share: u64 = shards.iter().map(|shard| u64::from(shard.count)).sum();
+        workers.push(WorkerSpec::Client(ClientSpec {
+            engine: scenario.client_engine,
+            shards,
+            ports: client.group.ports,
+            in_flight: (scenario.ramp.in_flight / clients).max(1),
+            rate: scenario.ramp.rate.map(|rate| {
+                crate::domain::ConnRate::new(
+                    rate.per_second() * share as f64 / target.as_f64().max(1.0),
+                )
+            }),
+            tables: scenario.descriptor_tables,
+            dialers: dialers(facts.cpus, clients),
+            connect_timeout_ms: u32::try_from(scenario.ramp.connect_timeout.as_millis())
+                .unwrap_or(u32::MAX),
+            keepalive: scenario.client_keepalive,
+        }));
+    }
+    workers
+}
+
+/// Threads that dial at the same time in each of several clients: together one for each processor. A single client knows
+/// better what is fastest.
+fn dialers(cpus: usize, clients: u32) -> Option<u32> {
+    (clients > 1).then(|| (u32::try_from(cpus).unwrap_or(1) / clients).max(1))
+}
+
+fn what_to_know(scenario: &Scenario) -> Vec<String> {
+    let mut notes = Vec::new();
+    if scenario
+        .clients
+        .iter()
+        .any(|group| matches!(group.ports, PortChoice::Kernel | PortChoice::NoPort))
+    {
+        notes.push("the kernel chooses source ports one by one: beyond half of the range each connect(2) takes milliseconds rather than microseconds".to_owned());
+    }
+    if scenario.descriptor_tables == DescriptorTables::One {
+        notes.push("each worker has one descriptor table, as an ordinary program: RLIMIT_NOFILE bounds the process".to_owned());
+    }
+    if !scenario.server.accept {
+        notes.push("the server does not accept: its connections stay in the accept queue, without descriptor or inode".to_owned());
+    }
+    notes
+}

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
@@ -34,8 +35,6 @@ pub struct Scenario {
     pub clients: Vec<ClientGroup>,
     /// What opens connections.
     pub client_engine: EngineKind,
-    /// How source ports are chosen.
-    pub ports: PortChoice,
     /// `SO_KEEPALIVE` of the clients.
     pub client_keepalive: Option<Keepalive>,
     /// Whether each worker has many descriptor tables, or one as an ordinary program.
@@ -52,6 +51,8 @@ pub struct Scenario {
     pub host_settings: BTreeMap<String, SettingValue>,
     /// Bounds on what is measured.
     pub thresholds: Vec<Threshold>,
+    /// What is written beside `result.json`.
+    pub formats: Vec<ReportFormat>,
 }
 
 /// How fast to open connections.
@@ -80,7 +81,7 @@ pub enum PlaceWish {
 pub struct ServerPart {
     /// What accepts.
     pub engine: EngineKind,
-    /// How many addresses to listen on; each interface of the server has at least one.
+    /// How many addresses to listen on, on each of its networks.
     pub addresses: u32,
     /// The ports to listen on, at each address.
     pub ports: Vec<u16>,
@@ -105,12 +106,32 @@ pub struct ClientGroup {
     pub interfaces: u32,
     /// Addresses of each interface.
     pub addresses_per_interface: u32,
-    /// Connections from each address, to each target where there are several.
+    /// Connections from each address, to each target where there are several: at most this many.
     pub connections_per_address: u32,
+    /// How source ports are chosen.
+    pub ports: PortChoice,
+}
+
+impl ClientGroup {
+    /// Source addresses of all its hosts together.
+    #[must_use]
+    pub fn addresses(&self) -> u64 {
+        u64::from(self.hosts) * u64::from(self.interfaces) * u64::from(self.addresses_per_interface)
+    }
+}
+
+/// What is written beside `result.json`, which is always written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReportFormat {
+    /// The charts, as SVG.
+    Charts,
+    /// The report, `report.md`.
+    Markdown,
 }
 
 /// What a run does when a worker dies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RemainingOnLoss {
     /// Go on with the others, and say so.

@@ -1,0 +1,165 @@
+//! What connections cost in memory: the kernel's objects on either side, by their sizes on the running kernel, and our own
+//! state. Object by object as counted in `/proc/slabinfo` on Linux 6.12 and 6.18 with up to 200,000 connections.
+
+use crate::domain::{
+    Bytes, DescriptorTables, EngineKind, HostFacts, Limit, MemoryFacts, ObjectSizes,
+};
+use crate::scenario::Scenario;
+
+/// Vectors that hold the owner of each accounted object (`struct obj_cgroup *` per slab slot): 8 to 10 bytes an object,
+/// measured 57 bytes for each end of a connection.
+const OWNER_VECTORS: f64 = 57.0;
+
+/// Own memory of the epoll engine for each connection and side: the bound is 8, the rest are page tables.
+const EPOLL_USER: f64 = 10.0;
+
+/// Own memory of the tokio engine for each connection and side: a task with its socket.
+const TOKIO_USER: f64 = 650.0;
+
+/// What a worker needs before its first connection: its code, its threads' stacks.
+const WORKER_BASE: Bytes = Bytes::from_mib(4);
+
+/// What each thread with a descriptor table needs: the touched part of its stack, its buffers, the kernel's side.
+const TABLE_BASE: Bytes = Bytes::from_kib(64);
+
+/// Sizes of slab objects are exact to a fraction of a percent; how full slabs and page lists are is not.
+const MARGIN_PERCENT: u64 = 3;
+
+/// Kept free at least, beside what the kernel keeps for itself: a machine that runs out of memory is no measurement.
+const RESERVE_AT_LEAST: Bytes = Bytes::from_mib(256);
+
+/// Kept free of a large machine.
+const RESERVE_PERCENT: u64 = 2;
+
+/// Bytes of a bucket of the established hash (`struct inet_ehash_bucket`).
+const HASH_BUCKET: u64 = 8;
+
+/// What the memory need is made of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct MemoryNeed {
+    /// Bytes of one connection, both ends, as expected.
+    pub(super) per_connection: f64,
+    /// Bytes that do not grow with connections.
+    pub(super) fixed: Bytes,
+    /// Bytes to keep free.
+    pub(super) reserve: Bytes,
+}
+
+impl MemoryNeed {
+    /// What `connections` need, with margin and reserve.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // positive, and below 2^53
+    pub(super) fn total(self, connections: u64) -> Bytes {
+        let grows =
+            self.per_connection * connections as f64 * (100 + MARGIN_PERCENT) as f64 / 100.0;
+        Bytes::new(grows.ceil() as u64) + self.fixed + self.reserve
+    }
+
+    /// How many connections fit into `have`.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // positive, and below 2^53
+    pub(super) fn fits(self, have: Bytes) -> u64 {
+        let room = have.saturating_sub(self.fixed + self.reserve).as_f64();
+        (room / (self.per_connection * (100 + MARGIN_PERCENT) as f64 / 100.0)).floor() as u64
+    }
+}
+
+/// What surrounds the connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Surroundings {
+    /// Workers, the server included.
+    pub(super) workers: u64,
+    /// Threads with a descriptor table, of all workers.
+    pub(super) tables: u64,
+    /// Network namespaces, each with a hash of its own.
+    pub(super) namespaces: u64,
+    /// Buckets of each such hash.
+    pub(super) hash_entries: u64,
+    /// Source addresses that share one port table, so that they share the bucket of each port.
+    pub(super) sources_per_namespace: u64,
+}
+
+/// The need of `scenario`.
+pub(super) fn need(scenario: &Scenario, facts: &HostFacts, around: Surroundings) -> MemoryNeed {
+    let sizes = &facts.objects;
+    let per_connection = server_kernel(scenario, sizes)
+        + client_kernel(scenario, sizes, around.sources_per_namespace)
+        + user(scenario)
+        + descriptor_slots(scenario, facts);
+    MemoryNeed {
+        per_connection,
+        fixed: WORKER_BASE.times(around.workers)
+            + TABLE_BASE.times(around.tables)
+            + Bytes::new(HASH_BUCKET * around.hash_entries * around.namespaces),
+        reserve: reserve(&facts.memory),
+    }
+}
+
+/// What is kept free: a fixed part, and what the kernel keeps for itself.
+pub(super) fn reserve(memory: &MemoryFacts) -> Bytes {
+    let share = Bytes::new(memory.total.bytes() / 100 * RESERVE_PERCENT);
+    share.max(RESERVE_AT_LEAST) + memory.min_free.present().copied().unwrap_or(Bytes::ZERO)
+}
+
+/// The objects of a socket that a program owns: of every client's, and of the server's from accept(2) on.
+const OWNED: [&str; 6] = [
+    "TCP",
+    "sock_inode_cache",
+    "filp",
+    "dentry",
+    "lsm_inode_cache",
+    "lsm_file_cache",
+];
+
+/// The objects of a socket that epoll watches.
+const WATCHED: [&str; 3] = ["eventpoll_epi", "eventpoll_pwq", "ep_head"];
+
+fn sum(sizes: &ObjectSizes, names: &[&str]) -> f64 {
+    names.iter().map(|name| sizes.bytes_of(name)).sum()
+}
+
+fn server_kernel(scenario: &Scenario, sizes: &ObjectSizes) -> f64 {
+    if scenario.server.accept {
+        sum(sizes, &OWNED) + sum(sizes, &WATCHED) + OWNER_VECTORS
+    } else {
+        // In the accept queue: no descriptor, no inode, but the request stays.
+        sum(sizes, &["TCP", "request_sock_TCP"])
+    }
+}
+
+fn client_kernel(scenario: &Scenario, sizes: &ObjectSizes, sources: u64) -> f64 {
+    let watched = match scenario.client_engine {
+        EngineKind::Epoll => 0.0,
+        EngineKind::Tokio => sum(sizes, &WATCHED),
+    };
+    sum(sizes, &OWNED)
+        + sizes.bytes_of("tcp_bind2_bucket")
+        + sizes.bytes_of("tcp_bind_bucket") / sources.max(1) as f64
+        + watched
+        + OWNER_VECTORS
+}
+
+fn user(scenario: &Scenario) -> f64 {
+    let of = |engine| match engine {
+        EngineKind::Epoll => EPOLL_USER,
+        EngineKind::Tokio => TOKIO_USER,
+    };
+    let server = if scenario.server.accept {
+        of(scenario.server.engine)
+    } else {
+        0.0
+    };
+    server + of(scenario.client_engine)
+}
+
+/// Slots of descriptor tables: 8 bytes and 3 bits each, the table a power of two large (`alloc_fdtable`, `fs/file.c`).
+fn descriptor_slots(scenario: &Scenario, facts: &HostFacts) -> f64 {
+    const SLOT: f64 = 8.375;
+    let waste = match (scenario.descriptor_tables, facts.descriptors.hard) {
+        (DescriptorTables::Many, Limit::At(limit)) => {
+            limit.max(1).next_power_of_two() as f64 / limit.max(1) as f64
+        }
+        // Nearly twice as many slots as descriptors, at worst.
+        (DescriptorTables::One, _) | (_, Limit::Unlimited) => 2.0,
+    };
+    let ends = if scenario.server.accept { 2.0 } else { 1.0 };
+    SLOT * waste * ends
+}

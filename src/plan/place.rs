@@ -1,0 +1,208 @@
+//! Where to run: the place that a scenario asks for, or the first of docker, netns and loopback that can be used; with the
+//! reason for it and for each one that was passed over.
+
+use serde::Serialize;
+
+use super::PlanPlace;
+use crate::domain::{HostFacts, PlaceChoice, PlaceKind};
+use crate::scenario::PlaceWish;
+
+/// Which places this program can make at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DockerSupport {
+    /// It can make containers.
+    Available,
+    /// This build cannot.
+    Absent,
+}
+
+/// A place that was chosen, how it is to be made, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlaceDecision {
+    /// How it is to be made.
+    pub how: PlanPlace,
+    /// The choice with its reasons.
+    pub choice: PlaceChoice,
+}
+
+/// The place that was asked for cannot be had here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("place {place} cannot be had here: {why}")]
+pub struct PlaceRefusal {
+    /// What was asked for.
+    pub place: PlaceKind,
+    /// Why it cannot be had.
+    pub why: String,
+    /// What to do about it.
+    pub cure: String,
+}
+
+/// A place that can be used, and why; or why not, and what would cure it.
+type Offer = Result<(PlanPlace, String), (String, String)>;
+
+/// Chooses the place. `wish` is the scenario's, or the user's where one was given on the command line.
+///
+/// # Errors
+/// When the place that was asked for cannot be had. `auto` always ends at loopback.
+pub fn choose_place(
+    wish: PlaceWish,
+    facts: &HostFacts,
+    docker: DockerSupport,
+) -> Result<PlaceDecision, PlaceRefusal> {
+    if let PlaceWish::Only(place) = wish {
+        return match offer(place, facts, docker) {
+            Ok((how, why)) => Ok(PlaceDecision {
+                how,
+                choice: PlaceChoice {
+                    place,
+                    asked: true,
+                    why: format!("asked for; {why}"),
+                    why_not: Vec::new(),
+                },
+            }),
+            Err((why, cure)) => Err(PlaceRefusal { place, why, cure }),
+        };
+    }
+    let mut why_not = Vec::new();
+    for place in [PlaceKind::Docker, PlaceKind::Netns] {
+        match offer(place, facts, docker) {
+            Ok((how, why)) => return Ok(decision(how, why, why_not)),
+            Err((why, _)) => why_not.push((place, why)),
+        }
+    }
+    let (how, why) = loopback(facts);
+    Ok(decision(how, why, why_not))
+}
+
+const fn decision(how: PlanPlace, why: String, why_not: Vec<(PlaceKind, String)>) -> PlaceDecision {
+    PlaceDecision {
+        how,
+        choice: PlaceChoice {
+            place: how.kind(),
+            asked: false,
+            why,
+            why_not,
+        },
+    }
+}
+
+fn offer(place: PlaceKind, facts: &HostFacts, docker: DockerSupport) -> Offer {
+    match place {
+        PlaceKind::Docker => docker_offer(facts, docker),
+        PlaceKind::Loopback => Ok(loopback(facts)),
+        PlaceKind::Netns => netns(facts),
+    }
+}
+
+fn docker_offer(facts: &HostFacts, docker: DockerSupport) -> Offer {
+    if docker == DockerSupport::Absent {
+        return Err((
+            "this build of c1m makes no containers".to_owned(),
+            "use --place netns".to_owned(),
+        ));
+    }
+    let engine = match facts.docker.present() {
+        Some(engine) => engine,
+        None => {
+            let gap = facts.docker.gap().unwrap_or("no engine answers");
+            return Err((
+                format!("no Docker engine to use: {gap}"),
+                "start the Docker daemon, or use --place netns".to_owned(),
+            ));
+        }
+    };
+    if let Some(why) = &engine.unusable {
+        return Err((
+            format!(
+                "Docker {} at {} cannot be used: {why}",
+                engine.engine, engine.address
+            ),
+            "use --place netns".to_owned(),
+        ));
+    }
+    if !engine.same_kernel {
+        return Err((
+            format!(
+                "Docker {} at {} runs on another kernel ({}), which cannot be observed from here",
+                engine.engine, engine.address, engine.kernel
+            ),
+            "run c1m on the machine that runs the engine".to_owned(),
+        ));
+    }
+    if facts.uid != 0 {
+        return Err((
+            "looking into the network namespaces of containers needs root".to_owned(),
+            "run it with sudo, or use --place netns".to_owned(),
+        ));
+    }
+    Ok((
+        PlanPlace::Docker,
+        format!(
+            "Docker {} answers at {} and runs on this kernel",
+            engine.engine, engine.address
+        ),
+    ))
+}
+
+fn netns(facts: &HostFacts) -> Offer {
+    if facts.network_namespaces {
+        return Ok((
+            PlanPlace::Netns {
+                in_user_namespace: false,
+            },
+            "network namespaces can be made here (CAP_SYS_ADMIN)".to_owned(),
+        ));
+    }
+    if facts.user_namespaces.allowed {
+        return Ok((
+            PlanPlace::Netns {
+                in_user_namespace: true,
+            },
+            "network namespaces can be made inside a user namespace of our own, without privilege"
+                .to_owned(),
+        ));
+    }
+    Err((
+        format!(
+            "neither CAP_SYS_ADMIN nor a user namespace of our own: {}",
+            why_no_user_namespace(facts)
+        ),
+        "run it with sudo, or allow user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)".to_owned(),
+    ))
+}
+
+/// Loopback can always be had; how depends on what may be made.
+fn loopback(facts: &HostFacts) -> (PlanPlace, String) {
+    if facts.network_namespaces {
+        return (
+            PlanPlace::PrivateLoopback {
+                in_user_namespace: false,
+            },
+            "the loopback of a network namespace of our own: no connection tracking, no firewall"
+                .to_owned(),
+        );
+    }
+    if facts.user_namespaces.allowed {
+        return (
+            PlanPlace::PrivateLoopback {
+                in_user_namespace: true,
+            },
+            "the loopback of a user and network namespace of our own: no privilege, no connection tracking, no firewall".to_owned(),
+        );
+    }
+    (
+        PlanPlace::HostLoopback,
+        format!(
+            "the host's own loopback, because no namespace can be made: {}",
+            why_no_user_namespace(facts)
+        ),
+    )
+}
+
+fn why_no_user_namespace(facts: &HostFacts) -> &str {
+    facts
+        .user_namespaces
+        .why_not
+        .as_deref()
+        .unwrap_or("the kernel refuses it")
+}

@@ -1,0 +1,263 @@
+//! Exactly what the YAML may say, key by key: the JSON schema is generated from these types, every file is checked
+//! against that schema, and only then do these types read it. What a key means once defaults are applied is in `model.rs`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::quantity::{CountText, DurationText, RateText, SettingText, Switch};
+use super::{RemainingOnLoss, ReportFormat};
+use crate::domain::{DescriptorTables, EngineKind, PortChoice};
+
+/// A scenario: how many connections, where, between whom, and what is measured against which bounds.
+#[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "c1m scenario")]
+pub(super) struct RawScenario {
+    /// What the scenario is for, in a sentence.
+    pub(super) description: Option<String>,
+    /// How many connections in all. Default: what the client groups hold together, or 1,024,000 without groups.
+    pub(super) connections: Option<CountText>,
+    /// Whether to reduce the number of connections to what fits on this host, rather than refuse. Default: no.
+    pub(super) fit: Option<Switch>,
+    /// How fast connections are opened.
+    pub(super) ramp: Option<RawRamp>,
+    /// How long the connections are held. Default: 60s.
+    pub(super) hold: Option<DurationText>,
+    /// Where to run. Default: auto, which is docker where an engine answers on this kernel, else netns, else loopback.
+    pub(super) place: Option<RawPlace>,
+    /// The server.
+    pub(super) server: Option<RawServer>,
+    /// The clients.
+    pub(super) clients: Option<RawClients>,
+    /// Whether each worker has one descriptor table per thread (many), or one for the process, as an ordinary program
+    /// (one). Default: many.
+    pub(super) descriptor_tables: Option<DescriptorTables>,
+    /// How many of the connections are proved alive by an echo at the target. Default: all.
+    pub(super) verify: Option<RawVerify>,
+    /// What the run does when a worker dies. Default: end.
+    pub(super) on_worker_loss: Option<RemainingOnLoss>,
+    /// Whether the lab's own traffic is kept out of connection tracking where something tracks it. Default: yes.
+    pub(super) untrack: Option<Switch>,
+    /// Kernel settings, apart by what they bind.
+    pub(super) settings: Option<RawSettings>,
+    /// Bounds on what is measured: the path of a figure in result.json, such as `ramp.rate_per_second`, and its bound.
+    pub(super) thresholds: Option<BTreeMap<String, RawBound>>,
+    /// What is written beside result.json. Default: markdown and charts.
+    pub(super) formats: Option<Vec<ReportFormat>>,
+}
+
+/// How fast connections are opened.
+#[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawRamp {
+    /// A planned rate over all clients, such as 20000/s, or as_fast_as_possible. Default: as_fast_as_possible.
+    pub(super) rate: Option<RateText>,
+    /// Handshakes under way at once, over all clients. Default: 1000.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) in_flight: Option<u32>,
+    /// After this long a handshake counts as timed out. Default: 10s.
+    pub(super) connect_timeout: Option<DurationText>,
+}
+
+/// Where to run.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawPlace {
+    /// Docker where an engine answers on this kernel and may be used, else namespaces, else loopback.
+    Auto,
+    /// Containers of a Docker engine on this very kernel.
+    Docker,
+    /// One network, sources in 127/8; needs no privilege.
+    Loopback,
+    /// One network namespace for the server and one for each client host, joined by veth pairs.
+    Netns,
+}
+
+/// The server.
+#[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawServer {
+    /// What accepts. Default: epoll.
+    pub(super) engine: Option<EngineKind>,
+    /// How many addresses to listen on, on each of its networks. Default: 1.
+    #[schemars(range(min = 1, max = 60_000))]
+    pub(super) addresses: Option<u32>,
+    /// The ports to listen on, at each address. Default: 9000.
+    #[schemars(length(min = 1, max = 1000), inner(range(min = 1, max = 65_535)))]
+    pub(super) ports: Option<Vec<u16>>,
+    /// The argument of listen(2); the kernel takes the lesser of it and net.core.somaxconn. Default: 65535, or the number
+    /// of connections when the server does not accept.
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pub(super) backlog: Option<u32>,
+    /// How many threads wait for connections at the same time: auto is one at a time, in batches, handing over when its
+    /// descriptor table is full. Default: auto.
+    pub(super) acceptors: Option<RawAcceptors>,
+    /// Whether connections are accepted at all; without, they stay in the accept queue. Default: yes.
+    pub(super) accept: Option<Switch>,
+    /// Whether bytes that arrive are read and echoed; without, they stay in the socket. Default: yes.
+    pub(super) read: Option<Switch>,
+    /// `SO_KEEPALIVE` of accepted sockets. Default: no.
+    pub(super) keepalive: Option<RawKeepalive>,
+}
+
+/// How many threads wait for connections at the same time.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum RawAcceptors {
+    /// One at a time.
+    Named(RawAuto),
+    /// This many.
+    Count(#[schemars(range(min = 1, max = 4096))] u32),
+}
+
+/// The word auto.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawAuto {
+    /// Let c1m choose.
+    Auto,
+}
+
+/// Keep-alive probes: no, or when and how often.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum RawKeepalive {
+    /// No probes.
+    Off(RawNo),
+    /// Probes.
+    On(RawProbes),
+}
+
+/// The word no.
+#[derive(Debug, Clone, Copy, JsonSchema)]
+#[schemars(transparent)]
+pub(super) struct RawNo(#[allow(dead_code)] Switch);
+
+impl<'de> Deserialize<'de> for RawNo {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let switch = Switch::deserialize(from)?;
+        if switch.is_on() {
+            return Err(serde::de::Error::custom(
+                "say no, or give idle, interval and probes",
+            ));
+        }
+        Ok(Self(switch))
+    }
+}
+
+/// The three values of `SO_KEEPALIVE` (tcp(7)).
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawProbes {
+    /// Silence before the first probe, in whole seconds, such as 60s.
+    pub(super) idle: DurationText,
+    /// Time between probes, in whole seconds, such as 10s.
+    pub(super) interval: DurationText,
+    /// Unanswered probes that end the connection.
+    #[schemars(range(min = 1, max = 127))]
+    pub(super) probes: u32,
+}
+
+/// The clients.
+#[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawClients {
+    /// What opens connections. Default: epoll.
+    pub(super) engine: Option<EngineKind>,
+    /// How source ports are chosen, in every group that does not say so itself. Default: explicit.
+    pub(super) ports: Option<PortChoice>,
+    /// `SO_KEEPALIVE` of the clients' sockets. Default: no.
+    pub(super) keepalive: Option<RawKeepalive>,
+    /// Client hosts, kind by kind. Default: as many addresses as the connections need, on one or two hosts.
+    #[schemars(length(min = 1, max = 1000))]
+    pub(super) groups: Option<Vec<RawGroup>>,
+}
+
+/// Client hosts of one kind.
+#[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawGroup {
+    /// How many such hosts. Default: 1.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(super) hosts: Option<u32>,
+    /// Interfaces of each host. Default: 1.
+    #[schemars(range(min = 1, max = 64))]
+    pub(super) interfaces: Option<u32>,
+    /// Addresses of each interface. Default: 1.
+    #[schemars(range(min = 1, max = 60_000))]
+    pub(super) addresses_per_interface: Option<u32>,
+    /// Connections from each address to each target (address and port of the server). Default: 64000; one address has
+    /// 64512 usable ports.
+    pub(super) connections_per_address: Option<CountText>,
+    /// How source ports are chosen: explicit (bind to address and port), range (`IP_LOCAL_PORT_RANGE`), `no_port`
+    /// (`IP_BIND_ADDRESS_NO_PORT`), kernel (bind to port 0). Default: what clients.ports says.
+    pub(super) ports: Option<PortChoice>,
+}
+
+/// How many of the connections are proved alive.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum RawVerify {
+    /// All of them, or none.
+    Named(RawVerifyName),
+    /// A sample, spread evenly.
+    Sample(RawSample),
+}
+
+/// All or none.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawVerifyName {
+    /// Every one.
+    All,
+    /// None: both ends are still counted.
+    None,
+}
+
+/// A sample.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSample {
+    /// How many, spread evenly over all.
+    pub(super) sample: CountText,
+}
+
+/// Kernel settings, apart by what they bind. Each value is exact, or `{at_least: N}`, which leaves a larger value alone.
+#[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawSettings {
+    /// Settings of each network namespace of the lab; they vanish with it.
+    pub(super) namespace: BTreeMap<String, RawSetting>,
+    /// Settings of the whole machine; written through the journal and put back afterwards.
+    pub(super) host: BTreeMap<String, RawSetting>,
+}
+
+/// The wanted value of a setting.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum RawSetting {
+    /// Exactly this; several fields are separated by spaces.
+    Exactly(SettingText),
+    /// At least this.
+    AtLeast(RawAtLeast),
+}
+
+/// A lower bound.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawAtLeast {
+    /// A larger value is left alone.
+    pub(super) at_least: CountText,
+}
+
+/// A bound on a figure, in the figure's own unit.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawBound {
+    /// The figure must reach it.
+    AtLeast(f64),
+    /// The figure must not exceed it.
+    AtMost(f64),
+}

@@ -1,0 +1,357 @@
+//! From what the YAML says to what it means: defaults are applied, and what contradicts itself is collected, all of it.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::raw::{
+    RawAcceptors, RawBound, RawClients, RawGroup, RawKeepalive, RawPlace, RawProbes, RawScenario,
+    RawSetting, RawVerify, RawVerifyName,
+};
+use super::settings::check_settings;
+use super::{
+    ClientGroup, PlaceWish, Ramp, RemainingOnLoss, ReportFormat, Scenario, ServerPart, Threshold,
+    ThresholdKind,
+};
+use crate::domain::{
+    Acceptors, ConnCount, DescriptorTables, EngineKind, Keepalive, PORTS_PER_SOURCE, PlaceKind,
+    PortChoice, PortRange, SettingValue, VerifyShare,
+};
+
+/// What the lab is named after: 16 source addresses with 64,000 connections each.
+pub const DEFAULT_CONNECTIONS: u64 = 1_024_000;
+
+/// Without groups the clients are spread over this many hosts, so that each can have a processor to itself.
+const DEFAULT_CLIENT_HOSTS: u64 = 2;
+
+/// The port of a server that names none.
+const DEFAULT_PORT: u16 = 9000;
+
+/// Handshakes under way at once: from 256 on more do not make it faster, and the receive queue of a veth holds 1000.
+const DEFAULT_IN_FLIGHT: u32 = 1000;
+
+/// As large a backlog as net.core.somaxconn is ever set to here.
+const DEFAULT_BACKLOG: u32 = 65_535;
+
+/// Something that contradicts itself, with the path of the key that says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Contradiction {
+    /// The keys from the top, such as `server`, `ports`.
+    pub(super) path: Vec<String>,
+    /// What is wrong, and why.
+    pub(super) message: String,
+    /// What to do.
+    pub(super) hint: Option<String>,
+}
+
+impl Contradiction {
+    pub(super) fn at(path: &[&str], message: impl Into<String>) -> Self {
+        Self {
+            path: path.iter().map(ToString::to_string).collect(),
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Applies defaults to `raw` and checks what no schema can say.
+pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Contradiction>> {
+    let mut wrong = Vec::new();
+    let server = server(&raw, &mut wrong);
+    let targets = targets_per_address(&server);
+    let clients = raw.clients.clone().unwrap_or_default();
+    let asked = raw.connections.map(|count| count.0);
+    if asked == Some(0) {
+        wrong.push(Contradiction::at(
+            &["connections"],
+            "no connections at all: at least 1 is needed",
+        ));
+    }
+    let groups = groups(&clients, asked, targets, &mut wrong);
+    let holds = capacity(&groups, targets);
+    let connections = asked.unwrap_or(holds);
+    if clients.groups.is_some() && connections > holds && asked.is_some() {
+        wrong.push(too_few_four_tuples(connections, holds, &groups, targets));
+    }
+    let server = ServerPart {
+        backlog: server.backlog.max(
+            if server.accept || raw.server.as_ref().is_some_and(|s| s.backlog.is_some()) {
+                0
+            } else {
+                u32::try_from(connections).unwrap_or(i32::MAX.unsigned_abs())
+            },
+        ),
+        ..server
+    };
+    let raw_ramp = raw.ramp.unwrap_or_default();
+    let connect_timeout = raw_ramp
+        .connect_timeout
+        .map_or(Duration::from_secs(10), |d| d.0);
+    if connect_timeout.is_zero() || u32::try_from(connect_timeout.as_millis()).is_err() {
+        wrong.push(Contradiction::at(
+            &["ramp", "connect_timeout"],
+            "a handshake needs at least 1ms and gets at most 1000h",
+        ));
+    }
+    let verify = verify(raw.verify.as_ref(), &mut wrong);
+    let client_keepalive = keepalive(clients.keepalive.as_ref(), "clients", &mut wrong);
+    if !server.read && verify != VerifyShare::None && raw.verify.is_some() {
+        wrong.push(
+            Contradiction::at(&["verify"], "connections are proved alive by an echo, and this server does not read (server.read is no)")
+                .with_hint("verify: none"),
+        );
+    }
+    let settings = raw.settings.unwrap_or_default();
+    check_settings(&settings, &mut wrong);
+    let scenario = Scenario {
+        name: name.to_owned(),
+        description: raw.description.unwrap_or_default(),
+        connections: ConnCount::new(connections),
+        fit: raw.fit.is_some_and(super::quantity::Switch::is_on),
+        ramp: Ramp {
+            rate: raw_ramp.rate.and_then(|rate| rate.0),
+            in_flight: raw_ramp.in_flight.unwrap_or(DEFAULT_IN_FLIGHT),
+            connect_timeout,
+        },
+        hold: raw.hold.map_or(Duration::from_mins(1), |hold| hold.0),
+        place: place(raw.place),
+        verify: if server.read && server.accept {
+            verify
+        } else {
+            VerifyShare::None
+        },
+        server,
+        clients: groups,
+        client_engine: clients.engine.unwrap_or(EngineKind::Epoll),
+        client_keepalive,
+        descriptor_tables: raw.descriptor_tables.unwrap_or(DescriptorTables::Many),
+        on_worker_loss: raw.on_worker_loss.unwrap_or(RemainingOnLoss::End),
+        untrack: raw.untrack.is_none_or(super::quantity::Switch::is_on),
+        namespace_settings: settings.namespace.into_iter().map(setting).collect(),
+        host_settings: settings.host.into_iter().map(setting).collect(),
+        thresholds: raw
+            .thresholds
+            .unwrap_or_default()
+            .into_iter()
+            .map(threshold)
+            .collect(),
+        formats: raw
+            .formats
+            .unwrap_or_else(|| vec![ReportFormat::Charts, ReportFormat::Markdown]),
+    };
+    if wrong.is_empty() {
+        Ok(scenario)
+    } else {
+        Err(wrong)
+    }
+}
+
+/// Connections that the groups hold together when each address reaches `targets` targets.
+fn capacity(groups: &[ClientGroup], targets: u64) -> u64 {
+    groups
+        .iter()
+        .map(|group| group.addresses() * u64::from(group.connections_per_address) * targets)
+        .sum()
+}
+
+/// Targets that one source address can reach: every address and port of the server on its network.
+fn targets_per_address(server: &ServerPart) -> u64 {
+    u64::from(server.addresses) * server.ports.len() as u64
+}
+
+fn too_few_four_tuples(
+    asked: u64,
+    holds: u64,
+    groups: &[ClientGroup],
+    targets: u64,
+) -> Contradiction {
+    let addresses: u64 = groups.iter().map(ClientGroup::addresses).sum();
+    let more = (asked - holds).div_ceil(u64::from(PORTS_PER_SOURCE) * targets);
+    Contradiction::at(
+        &["connections"],
+        format!(
+            "{} connections are more than the client groups can open: {} from {} addresses to {targets} target(s) each",
+            ConnCount::new(asked), ConnCount::new(holds), ConnCount::new(addresses),
+        ),
+    )
+    .with_hint(format!(
+        "a connection is told apart by its four-tuple: add {more} source address(es) (hosts, interfaces or addresses_per_interface of a group), raise connections_per_address up to {}, or give the server more ports or addresses",
+        PortRange::UNPRIVILEGED.len(),
+    ))
+}
+
+fn server(raw: &RawScenario, wrong: &mut Vec<Contradiction>) -> ServerPart {
+    let server = raw.server.clone().unwrap_or_default();
+    let ports = server.ports.clone().unwrap_or_else(|| vec![DEFAULT_PORT]);
+    for (index, port) in ports.iter().enumerate() {
+        if ports[..index].contains(port) {
+            wrong.push(Contradiction::at(
+                &["server", "ports", &index.to_string()],
+                format!("port {port} is listed twice"),
+            ));
+        }
+    }
+    ServerPart {
+        engine: server.engine.unwrap_or(EngineKind::Epoll),
+        addresses: server.addresses.unwrap_or(1),
+        ports,
+        backlog: server.backlog.unwrap_or(DEFAULT_BACKLOG),
+        acceptors: match server.acceptors {
+            None | Some(RawAcceptors::Named(_)) => Acceptors::Auto,
+            Some(RawAcceptors::Count(count)) => {
+                NonZeroU32::new(count).map_or(Acceptors::Auto, Acceptors::Count)
+            }
+        },
+        accept: server.accept.is_none_or(super::quantity::Switch::is_on),
+        read: server.read.is_none_or(super::quantity::Switch::is_on),
+        keepalive: keepalive(server.keepalive.as_ref(), "server", wrong),
+    }
+}
+
+fn keepalive(
+    raw: Option<&RawKeepalive>,
+    part: &str,
+    wrong: &mut Vec<Contradiction>,
+) -> Option<Keepalive> {
+    let Some(RawKeepalive::On(RawProbes {
+        idle,
+        interval,
+        probes,
+    })) = raw
+    else {
+        return None;
+    };
+    // tcp(7): the kernel takes 1 to 32767 seconds.
+    let mut seconds = |key: &str, duration: Duration| {
+        let whole = duration.as_secs();
+        if duration.subsec_nanos() != 0 || !(1..=32_767).contains(&whole) {
+            wrong.push(Contradiction::at(
+                &[part, "keepalive", key],
+                "the kernel takes whole seconds, from 1s to 32767s",
+            ));
+        }
+        u32::try_from(whole).unwrap_or(32_767)
+    };
+    Some(Keepalive {
+        idle_seconds: seconds("idle", idle.0),
+        interval_seconds: seconds("interval", interval.0),
+        probes: *probes,
+    })
+}
+
+fn groups(
+    clients: &RawClients,
+    asked: Option<u64>,
+    targets: u64,
+    wrong: &mut Vec<Contradiction>,
+) -> Vec<ClientGroup> {
+    let ports = clients.ports.unwrap_or(PortChoice::Explicit);
+    let Some(groups) = &clients.groups else {
+        return default_groups(asked.unwrap_or(DEFAULT_CONNECTIONS), targets, ports);
+    };
+    let mut resolved = Vec::new();
+    for (index, group) in groups.iter().enumerate() {
+        let group = ClientGroup {
+            ports: group.ports.unwrap_or(ports),
+            ..client_group(group, index, wrong)
+        };
+        resolved.push(group);
+    }
+    resolved
+}
+
+fn client_group(group: &RawGroup, index: usize, wrong: &mut Vec<Contradiction>) -> ClientGroup {
+    let ports = PortRange::UNPRIVILEGED.len();
+    let each = group
+        .connections_per_address
+        .map_or(u64::from(PORTS_PER_SOURCE), |count| count.0);
+    if each == 0 || each > u64::from(ports) {
+        wrong.push(
+            Contradiction::at(
+                &["clients", "groups", &index.to_string(), "connections_per_address"],
+                format!("one address has {} usable ports (1024 to 65535), so it opens between 1 and {ports} connections to one target, not {}",
+                    ConnCount::new(u64::from(ports)), ConnCount::new(each)),
+            )
+            .with_hint("add addresses, or ports of the server"),
+        );
+    }
+    ClientGroup {
+        hosts: group.hosts.unwrap_or(1),
+        interfaces: group.interfaces.unwrap_or(1),
+        addresses_per_interface: group.addresses_per_interface.unwrap_or(1),
+        connections_per_address: u32::try_from(each).unwrap_or(ports).clamp(1, ports),
+        ports: PortChoice::Explicit,
+    }
+}
+
+/// As many addresses as `connections` need, spread over at most [`DEFAULT_CLIENT_HOSTS`] hosts.
+fn default_groups(connections: u64, targets: u64, ports: PortChoice) -> Vec<ClientGroup> {
+    let addresses = connections
+        .div_ceil(u64::from(PORTS_PER_SOURCE) * targets.max(1))
+        .max(1);
+    let hosts = addresses.min(DEFAULT_CLIENT_HOSTS);
+    let group = |hosts: u64, addresses: u64| ClientGroup {
+        hosts: u32::try_from(hosts).unwrap_or(u32::MAX),
+        interfaces: 1,
+        addresses_per_interface: u32::try_from(addresses).unwrap_or(u32::MAX),
+        connections_per_address: PORTS_PER_SOURCE,
+        ports,
+    };
+    let (each, over) = (addresses / hosts, addresses % hosts);
+    let mut groups = vec![group(hosts - over, each)];
+    if over > 0 {
+        groups.push(group(over, each + 1));
+    }
+    groups
+}
+
+fn verify(raw: Option<&RawVerify>, wrong: &mut Vec<Contradiction>) -> VerifyShare {
+    match raw {
+        None | Some(RawVerify::Named(RawVerifyName::All)) => VerifyShare::All,
+        Some(RawVerify::Named(RawVerifyName::None)) => VerifyShare::None,
+        Some(RawVerify::Sample(sample)) => {
+            let count = u32::try_from(sample.sample.0)
+                .ok()
+                .and_then(NonZeroU32::new);
+            if count.is_none() {
+                wrong.push(
+                    Contradiction::at(
+                        &["verify", "sample"],
+                        "a sample has between 1 and 4294967295 connections",
+                    )
+                    .with_hint("verify: none"),
+                );
+            }
+            count.map_or(VerifyShare::None, VerifyShare::Sample)
+        }
+    }
+}
+
+const fn place(raw: Option<RawPlace>) -> PlaceWish {
+    match raw {
+        None | Some(RawPlace::Auto) => PlaceWish::Auto,
+        Some(RawPlace::Docker) => PlaceWish::Only(PlaceKind::Docker),
+        Some(RawPlace::Loopback) => PlaceWish::Only(PlaceKind::Loopback),
+        Some(RawPlace::Netns) => PlaceWish::Only(PlaceKind::Netns),
+    }
+}
+
+fn setting((key, value): (String, RawSetting)) -> (String, SettingValue) {
+    let value = match value {
+        RawSetting::Exactly(text) => SettingValue::Exactly(text.0),
+        RawSetting::AtLeast(bound) => SettingValue::AtLeast(bound.at_least.0),
+    };
+    (key, value)
+}
+
+fn threshold((name, bound): (String, RawBound)) -> Threshold {
+    let (kind, bound) = match bound {
+        RawBound::AtLeast(bound) => (ThresholdKind::AtLeast, bound),
+        RawBound::AtMost(bound) => (ThresholdKind::AtMost, bound),
+    };
+    Threshold { name, kind, bound }
+}
