@@ -1,10 +1,52 @@
 //! Places to run: made from a plan, with workers started inside, and unmade again. One trait, a closed set of places.
 
+mod child;
+mod loopback;
+mod netns;
+mod user;
+
+use std::fmt;
 use std::io;
 use std::sync::mpsc::Sender;
 
 use crate::control::{Command, Event};
-use crate::domain::{HostIndex, SettingRecord, WorkerId, WorkerSpec};
+use crate::domain::{HostIndex, RunId, SettingRecord, WorkerId, WorkerSpec};
+use crate::plan::{Plan, PlanPlace};
+
+pub use child::{RUN_VARIABLE, WorkerProgram};
+pub use user::{enter_user_namespace, user_namespace_allowed};
+
+/// Makes the place that the plan asks for, its workers being this binary.
+///
+/// Where the plan needs a user namespace, [`enter_user_namespace`] has to come first, while the process has one thread.
+///
+/// # Errors
+/// When something cannot be made; what was made until then is unmade again.
+pub fn up(plan: &Plan, run: &RunId) -> Result<Box<dyn Testbed>, ProvisionError> {
+    up_with(plan, run, WorkerProgram::this_binary())
+}
+
+/// Makes the place that the plan asks for, with workers that execute `program`.
+///
+/// # Errors
+/// As [`up`].
+pub fn up_with(
+    plan: &Plan,
+    run: &RunId,
+    program: WorkerProgram,
+) -> Result<Box<dyn Testbed>, ProvisionError> {
+    match plan.how {
+        PlanPlace::Docker => Err(ProvisionError::new(
+            "make the containers",
+            "this build cannot place workers in containers",
+        )),
+        PlanPlace::HostLoopback => Ok(Box::new(loopback::HostLoopback::new(plan, run, program))),
+        // A private loopback is a topology of one host without interfaces.
+        PlanPlace::PrivateLoopback { .. } | PlanPlace::Netns { .. } => {
+            Ok(Box::new(netns::Namespaces::up(plan, run, program)?))
+        }
+    }
+}
 
 /// What a worker's stream brings to the conductor.
 #[derive(Debug)]
@@ -41,6 +83,21 @@ pub struct ProvisionError {
     pub why: String,
     /// What to do about it.
     pub hint: Option<String>,
+}
+
+impl ProvisionError {
+    pub(crate) fn new(what: impl Into<String>, why: impl fmt::Display) -> Self {
+        Self {
+            what: format!("cannot {}", what.into()),
+            why: why.to_string(),
+            hint: None,
+        }
+    }
+
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
 }
 
 /// A running worker, whatever carries its lines.

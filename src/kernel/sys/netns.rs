@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
@@ -33,15 +33,16 @@ impl NetworkNamespace {
         )?)
     }
 
+    /// Another descriptor of the same namespace.
+    pub fn duplicate(&self) -> io::Result<Self> {
+        Ok(Self {
+            descriptor: self.descriptor.try_clone()?,
+        })
+    }
+
     /// The inode that tells this namespace from every other of this machine.
     pub fn inode(&self) -> io::Result<u64> {
         Ok(self.descriptor.metadata()?.ino())
-    }
-
-    /// The descriptor's number, for messages that name a namespace by it.
-    #[must_use]
-    pub fn raw(&self) -> RawFd {
-        self.descriptor.as_raw_fd()
     }
 }
 

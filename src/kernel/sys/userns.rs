@@ -3,6 +3,8 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use rustix::thread::UnshareFlags;
 
@@ -46,26 +48,71 @@ impl UserNamespaceError {
 /// Moves the whole process into a user namespace and a network namespace of its own, where it is root. Its user and group
 /// outside stay what they were. The process must have one thread only.
 pub fn enter() -> Result<(), UserNamespaceError> {
-    let (uid, gid) = (
-        rustix::process::geteuid().as_raw(),
-        rustix::process::getegid().as_raw(),
-    );
+    move_into_new_namespaces().map_err(UserNamespaceError::Refused)?;
+    for (path, text) in maps() {
+        fs::write(path, &text).map_err(|source| UserNamespaceError::Map { path, text, source })?;
+    }
+    Ok(())
+}
+
+/// Whether [`enter`] would succeed, found by trying it in a child that does nothing else. May be called with any number of
+/// threads.
+pub fn try_in_child() -> Result<(), UserNamespaceError> {
+    let maps = maps();
+    let mut child = Command::new("/proc/self/exe");
+    let attempt = move || -> io::Result<()> {
+        move_into_new_namespaces()?;
+        for (path, text) in &maps {
+            fs::write(path, text)?;
+        }
+        // Nothing is executed: this error ends the child and travels back as what spawning it failed with.
+        Err(io::Error::from_raw_os_error(SUCCEEDED))
+    };
+    // SAFETY: between fork(2) and execve(2) a child of a process with threads may not allocate and may not take locks. The
+    // closure makes system calls only: the texts were formatted before, the paths are short enough for the stack buffer of
+    // `fs::write`, and errors that carry an errno are plain numbers.
+    #[allow(unsafe_code)]
+    unsafe {
+        child.pre_exec(attempt);
+    }
+    match child.spawn() {
+        Err(error) if error.raw_os_error() == Some(SUCCEEDED) => Ok(()),
+        Err(error) => Err(UserNamespaceError::Refused(error)),
+        Ok(mut child) => {
+            // Unreachable, for the closure always fails; but a child that is there has to be waited for.
+            let _ = child.kill();
+            let _ = child.wait();
+            Ok(())
+        }
+    }
+}
+
+fn move_into_new_namespaces() -> io::Result<()> {
     // SAFETY: `unshare_unsafe` asks that no thread sees descriptors of a table that it does not share. These two flags leave
     // the descriptor table as it is.
     #[allow(unsafe_code)]
     unsafe {
-        rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNET)
-            .map_err(|errno| UserNamespaceError::Refused(errno.into()))?;
+        rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNET)?;
     }
-    // A group map may be written by an ordinary user only once setgroups(2) is denied (Linux 3.19).
-    write("/proc/self/setgroups", "deny".to_owned())?;
-    write("/proc/self/uid_map", format!("0 {uid} 1"))?;
-    write("/proc/self/gid_map", format!("0 {gid} 1"))
+    Ok(())
 }
 
-fn write(path: &'static str, text: String) -> Result<(), UserNamespaceError> {
-    fs::write(path, &text).map_err(|source| UserNamespaceError::Map { path, text, source })
+/// The files that make us root inside, in the order in which they have to be written.
+fn maps() -> [(&'static str, String); 3] {
+    let (uid, gid) = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    [
+        // A group map may be written by an ordinary user only once setgroups(2) is denied (Linux 3.19).
+        ("/proc/self/setgroups", "deny".to_owned()),
+        ("/proc/self/uid_map", format!("0 {uid} 1")),
+        ("/proc/self/gid_map", format!("0 {gid} 1")),
+    ]
 }
+
+/// How the child says that everything went well: an errno that none of the calls above can give.
+const SUCCEEDED: i32 = libc::ECANCELED;
 
 /// The user that this process is outside of every user namespace of its own: the owner of the files it makes. Follows one
 /// level, which is the level that [`enter`] adds.

@@ -1,0 +1,299 @@
+//! Network namespaces: one for the server and one for each client host, joined by veth pairs; or a single one with nothing
+//! but a loopback. Held by descriptors and parked threads, so they vanish with the process, even after SIGKILL.
+//!
+//! The size of the hash of established connections is given to them by a parent namespace of our own, because a namespace
+//! takes it from the one that it is made in (`tcp_set_hashinfo`, net/ipv4/tcp_ipv4.c, Linux 6.1): nothing global changes.
+
+mod namespace;
+mod wiring;
+mod witness;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ipnet::Ipv4Net;
+
+use crate::domain::{
+    HostIndex, RunId, SettingChange, SettingRecord, SettingScope, SettingValue, WorkerId,
+    WorkerSpec,
+};
+use crate::host;
+use crate::kernel::netlink::NetlinkError;
+use crate::kernel::netlink::route::{LinkIndex, RouteSocket, Via};
+use crate::kernel::sysctl::{SettingStore, Sysctl};
+use crate::plan::Plan;
+
+use super::child::{WorkerChild, end_all};
+use super::{Inbox, ProvisionError, Testbed, WorkerHandle, WorkerProgram};
+use namespace::Namespace;
+use wiring::{End, Pair};
+use witness::Witness;
+
+/// Namespaces that are up, with the workers in them.
+#[derive(Debug)]
+pub(super) struct Namespaces {
+    run: RunId,
+    program: WorkerProgram,
+    settings: Vec<SettingRecord>,
+    children: Vec<Arc<WorkerChild>>,
+    hosts: Vec<Namespace>,
+}
+
+impl Namespaces {
+    /// Makes the namespaces of the plan's hosts, joins them, and gives them their settings. What was made before an error
+    /// goes away with its descriptors.
+    pub(super) fn up(
+        plan: &Plan,
+        run: &RunId,
+        program: WorkerProgram,
+    ) -> Result<Self, ProvisionError> {
+        let pairs = wiring::pairs(&plan.hosts)?;
+        let mut settings = Vec::new();
+        let parent = match plan.settings.established_hash_entries {
+            Some(entries) => {
+                let (parent, _) = Namespace::make("the parent", None)?;
+                settings.extend(parent.run(|| size_children(entries))?);
+                Some(parent)
+            }
+            None => None,
+        };
+        let mut hosts = Vec::new();
+        let mut routes = Vec::new();
+        for host in &plan.hosts {
+            let (namespace, mut route) = Namespace::make(&host.index.name(), parent.as_ref())?;
+            set_up_loopback(&namespace, &mut route)?;
+            settings.extend(namespace.run(|| {
+                let store = Sysctl::system();
+                let mut records = host::write_all(&plan.settings.namespace, host.index, &store);
+                if let Some(entries) = plan.settings.established_hash_entries {
+                    records.push(hash_size(entries, host.index, &store));
+                }
+                records
+            })?);
+            hosts.push(namespace);
+            routes.push(route);
+        }
+        for pair in &pairs {
+            join(pair, &hosts, &mut routes)?;
+        }
+        await_links(&hosts, &mut routes)?;
+        Ok(Self {
+            run: run.clone(),
+            program,
+            settings,
+            children: Vec::new(),
+            hosts,
+        })
+    }
+
+    /// The namespace of a host; with one namespace, that one.
+    fn namespace(&self, host: HostIndex) -> Result<&Namespace, ProvisionError> {
+        match self.hosts.as_slice() {
+            [only] => Ok(only),
+            hosts => hosts.get(host.0).ok_or_else(|| {
+                let what = format!("find the namespace of {}", host.name());
+                ProvisionError::new(what, format!("there are {} hosts", hosts.len()))
+            }),
+        }
+    }
+}
+
+impl Testbed for Namespaces {
+    fn settings(&self) -> Vec<SettingRecord> {
+        self.settings.clone()
+    }
+
+    fn spawn(
+        &mut self,
+        worker: WorkerId,
+        _spec: &WorkerSpec,
+        inbox: Inbox,
+    ) -> Result<Box<dyn WorkerHandle>, ProvisionError> {
+        // A child is born in the namespace of the thread that starts it. The threads that watch it are not: one that
+        // outlived the place would keep the namespace alive.
+        let child = self
+            .namespace(HostIndex(worker.0))?
+            .run(|| self.program.start(worker, &self.run))??;
+        let (watched, handle) = WorkerChild::watch(worker, child, inbox)?;
+        self.children.push(watched);
+        Ok(Box::new(handle))
+    }
+
+    fn enter(&self, host: HostIndex, work: Box<dyn FnOnce() + Send>) -> Result<(), ProvisionError> {
+        self.namespace(host)?.run(work)
+    }
+
+    fn proc_net(&self, host: HostIndex) -> Option<PathBuf> {
+        Some(self.namespace(host).ok()?.proc_net())
+    }
+
+    fn down(mut self: Box<Self>) -> Vec<ProvisionError> {
+        let mut errors = end_all(&self.children);
+        let mut witness = match Witness::new() {
+            Ok(witness) => Some(witness),
+            Err(error) => {
+                errors.push(error);
+                None
+            }
+        };
+        // The last first: the server's namespace takes its ends of all pairs with it.
+        while let Some(namespace) = self.hosts.pop() {
+            if let Some(witness) = &mut witness
+                && let Err(error) = witness.watch(&namespace)
+            {
+                errors.push(error);
+            }
+        }
+        errors.extend(witness.map(Witness::await_end).into_iter().flatten());
+        errors
+    }
+}
+
+impl Drop for Namespaces {
+    fn drop(&mut self) {
+        for child in &self.children {
+            // It fails only when the child is gone.
+            let _ = child.kill();
+        }
+    }
+}
+
+/// In the parent namespace: the size that its children are to have.
+fn size_children(entries: u64) -> Vec<SettingRecord> {
+    let change = SettingChange {
+        key: CHILD_HASH_KEY.to_owned(),
+        scope: SettingScope::Namespace,
+        wanted: SettingValue::Exactly(entries.to_string()),
+        reason: "set in a parent namespace of our own, which gives its children this hash size"
+            .to_owned(),
+    };
+    host::write_all(&[change], HostIndex::SERVER, &Sysctl::system())
+        .into_iter()
+        .map(|record| SettingRecord {
+            host: None,
+            ..record
+        })
+        .collect()
+}
+
+/// The size that a namespace really got. A negative one means that it shares the machine's table.
+fn hash_size(wanted: u64, host: HostIndex, store: &Sysctl) -> SettingRecord {
+    let found = store.read(HASH_KEY);
+    let enough = |text: &String| text.parse::<u64>().is_ok_and(|entries| entries >= wanted);
+    let error = match &found {
+        Ok(text) if enough(text) => None,
+        Ok(text) => Some(format!("{HASH_KEY} is {text}, wanted {wanted}")),
+        Err(error) => Some(format!("cannot read {HASH_KEY}: {error}")),
+    };
+    let changed = error.is_none();
+    SettingRecord {
+        change: SettingChange {
+            key: HASH_KEY.to_owned(),
+            scope: SettingScope::Namespace,
+            wanted: SettingValue::AtLeast(wanted),
+            reason: "read only: given by the parent namespace when this one was made".to_owned(),
+        },
+        host: Some(host),
+        before: None,
+        in_force: found.ok(),
+        changed,
+        error,
+    }
+}
+
+fn set_up_loopback(namespace: &Namespace, route: &mut RouteSocket) -> Result<(), ProvisionError> {
+    let what = || format!("set the loopback of {} up", namespace.name());
+    route
+        .link_named("lo")
+        .and_then(|loopback| route.set_up(loopback.index))
+        .map_err(|error| ProvisionError::new(what(), error))
+}
+
+/// Makes a pair, with addresses, routes and neighbours at both ends.
+fn join(
+    pair: &Pair,
+    hosts: &[Namespace],
+    routes: &mut [RouteSocket],
+) -> Result<(), ProvisionError> {
+    let what = || {
+        format!(
+            "join {} ({}) to the server ({})",
+            pair.client.name(),
+            pair.client_end.veth.name,
+            pair.server_end.veth.name
+        )
+    };
+    let failed = |error: NetlinkError| ProvisionError::new(what(), error);
+    let (Some(server), Some((server_route, client_routes))) =
+        (hosts.first(), routes.split_first_mut())
+    else {
+        return Err(ProvisionError::new(what(), "there is no server"));
+    };
+    let client_route = pair
+        .client
+        .0
+        .checked_sub(1)
+        .and_then(|behind_server| client_routes.get_mut(behind_server))
+        .ok_or_else(|| ProvisionError::new(what(), "there is no such client"))?;
+    client_route
+        .add_veth(
+            &pair.client_end.veth,
+            &pair.server_end.veth,
+            server.descriptor(),
+        )
+        .map_err(failed)?;
+    dress(client_route, &pair.client_end, &pair.server_end).map_err(failed)?;
+    dress(server_route, &pair.server_end, &pair.client_end).map_err(failed)
+}
+
+/// Gives one end its addresses and its way to the other end's.
+fn dress(route: &mut RouteSocket, own: &End, facing: &End) -> Result<(), NetlinkError> {
+    let link: LinkIndex = route.link_named(&own.veth.name)?.index;
+    for address in own.addresses() {
+        route.add_address(link, Ipv4Net::from(address))?;
+    }
+    route.set_up(link)?;
+    route.set_neighbour(link, facing.first, facing.veth.mac)?;
+    route.add_route(Ipv4Net::from(facing.first), Via::Link(link))?;
+    for block in facing.blocks() {
+        route.add_route(block, Via::Neighbour(link, facing.first))?;
+    }
+    Ok(())
+}
+
+/// Waits until packets pass on every link: the kernel notices a carrier from a work queue, and drops what is sent before.
+fn await_links(hosts: &[Namespace], routes: &mut [RouteSocket]) -> Result<(), ProvisionError> {
+    let deadline = Instant::now() + LONGEST_CARRIER;
+    for (namespace, route) in hosts.iter().zip(routes) {
+        loop {
+            let what = || format!("see the links of {} come up", namespace.name());
+            let links = route
+                .links()
+                .map_err(|error| ProvisionError::new(what(), error))?;
+            let Some(waiting) = links
+                .iter()
+                .find(|link| link.up && link.name != "lo" && !link.operational)
+            else {
+                break;
+            };
+            if Instant::now() >= deadline {
+                let why = format!("{} has no carrier after {LONGEST_CARRIER:?}", waiting.name);
+                return Err(ProvisionError::new(what(), why));
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+    Ok(())
+}
+
+/// The size of the hash of children, read when one is made.
+const CHILD_HASH_KEY: &str = "net.ipv4.tcp_child_ehash_entries";
+
+/// The size of a namespace's own hash.
+const HASH_KEY: &str = "net.ipv4.tcp_ehash_entries";
+
+const LONGEST_CARRIER: Duration = Duration::from_secs(10);
+
+const LOOK_EVERY: Duration = Duration::from_millis(2);
