@@ -241,7 +241,7 @@ fn a_worker_is_born_in_its_namespace_and_its_lines_arrive_in_order() {
     drop(handle);
     match events.recv_timeout(SOON).expect("ends") {
         (_, FromWorker::Exited(report)) => {
-            assert_eq!((report.code, report.signal), (Some(3), None))
+            assert_eq!((report.code, report.signal), (Some(3), None));
         }
         other => panic!("unexpected: {other:?}"),
     }

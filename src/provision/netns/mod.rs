@@ -2,7 +2,7 @@
 //! but a loopback. Held by descriptors and parked threads, so they vanish with the process, even after SIGKILL.
 //!
 //! The size of the hash of established connections is given to them by a parent namespace of our own, because a namespace
-//! takes it from the one that it is made in (`tcp_set_hashinfo`, net/ipv4/tcp_ipv4.c, Linux 6.1): nothing global changes.
+//! takes it from the one that it is made in (`tcp_set_hashinfo` in `net/ipv4/tcp_ipv4.c`, Linux 6.1): nothing global changes.
 
 mod namespace;
 mod wiring;

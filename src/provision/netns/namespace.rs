@@ -14,7 +14,7 @@ use super::ProvisionError;
 #[derive(Debug)]
 pub(super) struct Namespace {
     name: String,
-    namespace: NetworkNamespace,
+    held: NetworkNamespace,
     thread: i32,
     /// Dropping it lets the parked thread end.
     parking: Option<Sender<()>>,
@@ -38,10 +38,10 @@ impl Namespace {
             }
         };
         let origin = origin
-            .map(|origin| origin.namespace.duplicate())
+            .map(|origin| origin.held.duplicate())
             .transpose()
             .map_err(failed)?;
-        let (made, making) = mpsc::sync_channel(1);
+        let (answer, answers) = mpsc::sync_channel(1);
         let (parking, until_dropped) = mpsc::channel::<()>();
         let parked = thread::Builder::new()
             .name(format!("ns-{name}"))
@@ -60,18 +60,18 @@ impl Namespace {
                 };
                 let result = make();
                 drop(origin);
-                let _ = made.send(result);
+                let _ = answer.send(result);
                 // The other end sends nothing: this ends when it is dropped.
                 let _ = until_dropped.recv();
             })
             .map_err(failed)?;
-        let (namespace, thread, route) = making
+        let (held, thread, route) = answers
             .recv()
             .map_err(|_| ProvisionError::new(what(), "its thread ended"))?
             .map_err(failed)?;
         let made = Self {
             name: name.to_owned(),
-            namespace,
+            held,
             thread,
             parking: Some(parking),
             parked: Some(parked),
@@ -86,7 +86,7 @@ impl Namespace {
 
     /// The descriptor that holds it.
     pub(super) const fn descriptor(&self) -> &NetworkNamespace {
-        &self.namespace
+        &self.held
     }
 
     /// Where any thread of this machine finds its `/proc/net`.
@@ -106,7 +106,7 @@ impl Namespace {
         let what = || format!("work in the network namespace of {}", self.name);
         thread::scope(|scope| {
             scope
-                .spawn(|| self.namespace.enter().map(|()| work()))
+                .spawn(|| self.held.enter().map(|()| work()))
                 .join()
                 .map_err(|_| ProvisionError::new(what(), "the work panicked"))?
                 .map_err(|error| ProvisionError::new(what(), error))
