@@ -200,4 +200,7 @@ pub struct DockerFacts {
     pub same_kernel: bool,
     /// Why it cannot be used by this runner, where it cannot.
     pub unusable: Option<String>,
+    /// Subnets of its networks: taken, even where no route of the host shows them.
+    #[serde(default)]
+    pub subnets: Vec<ipnet::Ipv4Net>,
 }

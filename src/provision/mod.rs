@@ -6,6 +6,8 @@ mod netns;
 mod user;
 
 use std::fmt;
+pub mod docker;
+
 use std::io;
 use std::sync::mpsc::Sender;
 

@@ -1,5 +1,6 @@
-//! Netlink: links, addresses, routes and neighbours of a network namespace.
+//! Netlink: links, addresses, routes and neighbours of a network namespace, and its packet rules.
 
+pub mod nftables;
 pub mod route;
 mod socket;
 

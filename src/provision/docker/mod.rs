@@ -1,0 +1,6 @@
+//! The lab in containers.
+
+mod address;
+mod engine;
+
+pub use engine::probe;
