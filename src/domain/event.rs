@@ -59,6 +59,12 @@ impl TcpState {
             _ => return None,
         })
     }
+
+    /// The kernel's number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8 + 1
+    }
 }
 
 impl fmt::Display for TcpState {

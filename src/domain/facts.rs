@@ -76,6 +76,18 @@ pub struct CgroupLimit {
     pub limit: Bytes,
     /// What is charged to it.
     pub used: Bytes,
+    /// The part of `used` that the kernel can drop at once: clean page cache.
+    #[serde(default)]
+    pub droppable: Bytes,
+}
+
+impl CgroupLimit {
+    /// What the group may still take.
+    #[must_use]
+    pub fn left(&self) -> Bytes {
+        self.limit
+            .saturating_sub(self.used.saturating_sub(self.droppable))
+    }
 }
 
 /// Descriptors and files.

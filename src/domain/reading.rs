@@ -51,6 +51,13 @@ impl<T> Reading<T> {
     }
 }
 
+/// Not read yet.
+impl<T> Default for Reading<T> {
+    fn default() -> Self {
+        Self::missing("not read")
+    }
+}
+
 impl<T, E: std::fmt::Display> From<Result<T, E>> for Reading<T> {
     fn from(result: Result<T, E>) -> Self {
         match result {

@@ -46,8 +46,8 @@ pub struct MemInfo {
     pub total: Bytes,
     /// `MemFree`.
     pub free: Bytes,
-    /// `MemAvailable`: recorded to show how far off it is, never used.
-    pub available: Bytes,
+    /// `MemAvailable`: recorded to show how far off it is, never used. A gap before Linux 3.14.
+    pub available: Reading<Bytes>,
     /// `Buffers`.
     pub buffers: Bytes,
     /// `Cached`.
@@ -68,16 +68,28 @@ pub struct MemInfo {
     pub page_tables: Bytes,
     /// `VmallocUsed`.
     pub vmalloc: Bytes,
-    /// `Percpu`.
-    pub per_cpu: Bytes,
+    /// `Percpu`; a gap before Linux 5.0.
+    pub per_cpu: Reading<Bytes>,
     /// `Active(file)` and `Inactive(file)`: page cache that is not shared memory.
     pub file_cache: Bytes,
     /// `Dirty` and `Writeback`: page cache that cannot be dropped yet.
     pub dirty: Bytes,
+    /// `Mapped`: page cache and shared memory that programs have mapped, running programs among them.
+    #[serde(default)]
+    pub mapped: Bytes,
     /// `SwapTotal`.
     pub swap_total: Bytes,
     /// `SwapFree`.
     pub swap_free: Bytes,
+}
+
+impl MemInfo {
+    /// What the kernel can drop at once, estimated from below: page cache that is neither dirty nor mapped. Reclaimable
+    /// slab is left out, because directory entries and inodes of open sockets are in it and cannot be reclaimed.
+    #[must_use]
+    pub fn droppable(&self) -> Bytes {
+        self.file_cache.saturating_sub(self.dirty + self.mapped)
+    }
 }
 
 /// One slab cache.
@@ -141,7 +153,7 @@ pub struct NamespaceSample {
 /// `/proc/net/sockstat`. `orphan`, `alloc` and `mem` are of the whole machine, the rest of the namespace.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketStat {
-    /// Sockets of all kinds with a file, whole machine.
+    /// Sockets of all kinds with a file, in the namespace (whole machine before Linux 4.16).
     pub sockets_used: u64,
     /// TCP sockets in the namespace, `TIME_WAIT` left out.
     pub tcp_in_use: u64,

@@ -1,1 +1,16 @@
-//! Takes one sample per tick on a thread of its own, with absolute deadlines, and says what looking costs.
+//! Takes one sample per tick on a thread of its own, with absolute deadlines, and says what looking costs. Beside it what
+//! others ask of the kernel in between: the memory that is left, sockets by state, and quiet before a measurement.
+
+mod count;
+mod gauge;
+mod observer;
+mod probes;
+mod settle;
+
+pub use count::{
+    CountError, SocketCount, count_sockets, count_sockets_at_port, current_established,
+    inside_namespace,
+};
+pub use gauge::{GaugeError, MemoryGauge, MemoryLeft, memory_gauge};
+pub use observer::{Observer, ObserverConfig, ObserverCost, ObserverGone, Sink};
+pub use settle::{Settled, settle};

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
@@ -20,6 +21,13 @@ impl NetworkNamespace {
     pub fn current() -> io::Result<Self> {
         Ok(Self {
             descriptor: File::open("/proc/thread-self/ns/net")?,
+        })
+    }
+
+    /// The namespace whose file is `path`: `/run/netns/NAME`, `/proc/PID/ns/net`.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            descriptor: File::open(path)?,
         })
     }
 

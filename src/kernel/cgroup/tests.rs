@@ -1,0 +1,1 @@
+//! Control groups of both versions, and a hybrid, as directories.

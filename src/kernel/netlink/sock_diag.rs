@@ -1,0 +1,362 @@
+//! The kernel's own list of TCP sockets through `sock_diag(7)` (`net/ipv4/inet_diag.c`), folded as it comes: a million
+//! sockets are never held in memory. Without extensions a socket costs half a microsecond or so, all of it in the kernel.
+//! Only sockets in the network namespace of the thread that opens the netlink socket are listed.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use std::os::fd::OwnedFd;
+
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
+};
+
+use crate::domain::TcpState;
+
+/// `SOCK_DIAG_BY_FAMILY` (`linux/sock_diag.h`).
+const BY_FAMILY: u16 = 20;
+/// `NLM_F_REQUEST | NLM_F_DUMP` (`linux/netlink.h`).
+const REQUEST_DUMP: u16 = 0x301;
+/// `NLMSG_ERROR` and `NLMSG_DONE`.
+const ERROR: u16 = 2;
+const DONE: u16 = 3;
+/// `IPPROTO_TCP`.
+const TCP: u8 = 6;
+/// `struct nlmsghdr`: length, type, flags, sequence, port.
+const HEADER: usize = 16;
+/// `struct inet_diag_req_v2`.
+const REQUEST: usize = 56;
+/// `struct inet_diag_msg`, without the attributes behind it.
+const MESSAGE: usize = 72;
+/// A dump comes in pieces of at most 32 KiB (`netlink_dump`); a larger buffer makes it no faster.
+const BUFFER: usize = 64 * 1024;
+
+/// Why the sockets could not be listed.
+#[derive(Debug, thiserror::Error)]
+pub enum DiagError {
+    /// No netlink socket.
+    #[error("cannot open a sock_diag netlink socket: {0}")]
+    Open(#[source] io::Error),
+    /// The request could not be sent, or the answer not be received.
+    #[error("cannot list TCP sockets of {family} through sock_diag: {source}")]
+    Dump {
+        /// The address family.
+        family: Family,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The answer is not what it should be.
+    #[error("sock_diag answered with a malformed message: {0}")]
+    Malformed(&'static str),
+}
+
+impl DiagError {
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Dump { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("the kernel lacks it: modprobe tcp_diag")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The family of the listed sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// `AF_INET`.
+    V4,
+    /// `AF_INET6`, sockets with IPv4-mapped addresses among them.
+    V6,
+}
+
+impl std::fmt::Display for Family {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.pad(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
+}
+
+/// A set of states to list. The kernel leaves the others out, which saves most of the time where few are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateSet(u32);
+
+impl StateSet {
+    /// Every state, `TIME_WAIT` and half-open ones too.
+    pub const ALL: Self = Self(0x1ffe);
+
+    /// Only this one.
+    #[must_use]
+    pub const fn only(state: TcpState) -> Self {
+        Self(1 << state.number())
+    }
+
+    /// All but this one.
+    #[must_use]
+    pub const fn all_but(state: TcpState) -> Self {
+        Self(Self::ALL.0 & !(1 << state.number()))
+    }
+}
+
+/// One socket of the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListedSocket {
+    /// Its state.
+    pub state: TcpState,
+    /// Its own end. An IPv6 address that maps no IPv4 address shows as 0.0.0.0.
+    pub local: SocketAddrV4,
+    /// The other end.
+    pub remote: SocketAddrV4,
+    /// Bytes waiting to be read; of a listening socket the connections waiting to be accepted.
+    pub receive_queue: u32,
+    /// Bytes not acknowledged yet; of a listening socket its backlog.
+    pub send_queue: u32,
+}
+
+/// A netlink socket for one list after the other.
+#[derive(Debug)]
+pub struct SockDiag {
+    socket: OwnedFd,
+    buffer: Vec<u8>,
+}
+
+impl SockDiag {
+    /// Opens one in the network namespace of the calling thread; it stays there wherever it is used.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn open() -> Result<Self, DiagError> {
+        let socket = socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC,
+            Some(netlink::SOCK_DIAG),
+        )
+        .map_err(|errno| DiagError::Open(errno.into()))?;
+        Ok(Self {
+            socket,
+            buffer: vec![0; BUFFER],
+        })
+    }
+
+    /// Shows every TCP socket of `family` in one of `states` to `each`. Sockets that change while the list is made may be
+    /// missing, or be there twice.
+    ///
+    /// # Errors
+    /// When the kernel cannot list them.
+    pub fn for_each(
+        &mut self,
+        family: Family,
+        states: StateSet,
+        mut each: impl FnMut(&ListedSocket),
+    ) -> Result<(), DiagError> {
+        let failed = |source: io::Error| DiagError::Dump { family, source };
+        send(&self.socket, &request(family, states), SendFlags::empty())
+            .map_err(|errno| failed(errno.into()))?;
+        loop {
+            let length = match recv(&self.socket, &mut self.buffer[..], RecvFlags::empty()) {
+                Ok((_, length)) => length,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(errno) => return Err(failed(errno.into())),
+            };
+            match fold_piece(&self.buffer[..length], &mut each)? {
+                Progress::More => {}
+                Progress::Done => return Ok(()),
+                Progress::Refused(errno) => {
+                    return Err(failed(io::Error::from_raw_os_error(errno)));
+                }
+            }
+        }
+    }
+}
+
+/// How a piece of the answer ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    More,
+    Done,
+    Refused(i32),
+}
+
+/// The request as it travels: header, then `struct inet_diag_req_v2`.
+fn request(family: Family, states: StateSet) -> [u8; HEADER + REQUEST] {
+    let mut bytes = [0; HEADER + REQUEST];
+    let length = u32::try_from(bytes.len()).expect("a request has 72 bytes");
+    bytes[0..4].copy_from_slice(&length.to_ne_bytes());
+    bytes[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
+    bytes[6..8].copy_from_slice(&REQUEST_DUMP.to_ne_bytes());
+    bytes[HEADER] = match family {
+        Family::V4 => AF_INET,
+        Family::V6 => AF_INET6,
+    };
+    bytes[HEADER + 1] = TCP;
+    bytes[HEADER + 4..HEADER + 8].copy_from_slice(&states.0.to_ne_bytes());
+    bytes
+}
+
+/// `AF_INET` and `AF_INET6`, the same on every architecture.
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+/// Shows the sockets of one piece of the answer.
+fn fold_piece(
+    mut piece: &[u8],
+    each: &mut impl FnMut(&ListedSocket),
+) -> Result<Progress, DiagError> {
+    while let Some((header, _)) = piece.split_at_checked(HEADER) {
+        let length = usize::try_from(u32_at(header, 0)).unwrap_or(usize::MAX);
+        if length < HEADER || length > piece.len() {
+            return Err(DiagError::Malformed("its length does not fit"));
+        }
+        let body = &piece[HEADER..length];
+        match u16_at(header, 4) {
+            BY_FAMILY => {
+                if body.len() < MESSAGE {
+                    return Err(DiagError::Malformed("it is too short for a socket"));
+                }
+                if let Some(socket) = socket(body) {
+                    each(&socket);
+                }
+            }
+            DONE | ERROR => {
+                // Both begin with an errno, negative or 0; a list that ends well may leave it out.
+                let errno = body.get(..4).map_or(0, |_| u32_at(body, 0).cast_signed());
+                return Ok(match errno {
+                    0 => Progress::Done,
+                    errno => Progress::Refused(errno.saturating_neg()),
+                });
+            }
+            _ => {}
+        }
+        // Messages begin at multiples of four bytes.
+        piece = piece.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Ok(Progress::More)
+}
+
+/// `struct inet_diag_msg`: family, state, timer, retransmissions; then the sockid: ports at 4, source at 8, destination at
+/// 24; queues at 56 and 60. Nothing for a state that this program does not know.
+fn socket(body: &[u8]) -> Option<ListedSocket> {
+    let state = TcpState::from_kernel(body[1])?;
+    let address = |at: usize| {
+        let bytes = &body[at..at + 16];
+        if body[0] == AF_INET6 {
+            let mut whole = [0; 16];
+            whole.copy_from_slice(bytes);
+            Ipv6Addr::from(whole)
+                .to_ipv4_mapped()
+                .unwrap_or(Ipv4Addr::UNSPECIFIED)
+        } else {
+            Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3])
+        }
+    };
+    let port = |at: usize| u16::from_be_bytes([body[at], body[at + 1]]);
+    Some(ListedSocket {
+        state,
+        local: SocketAddrV4::new(address(8), port(4)),
+        remote: SocketAddrV4::new(address(24), port(6)),
+        receive_queue: u32_at(body, 56),
+        send_queue: u32_at(body, 60),
+    })
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_ne_bytes([bytes[at], bytes[at + 1]])
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn message(kind: u16, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(HEADER + body.len()).unwrap();
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend([0; 10]);
+        bytes.extend(body);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn established(local: [u8; 4], port: u16, remote: [u8; 4], remote_port: u16) -> Vec<u8> {
+        let mut body = vec![0; MESSAGE + 8];
+        body[0] = AF_INET;
+        body[1] = 1;
+        body[4..6].copy_from_slice(&port.to_be_bytes());
+        body[6..8].copy_from_slice(&remote_port.to_be_bytes());
+        body[8..12].copy_from_slice(&local);
+        body[24..28].copy_from_slice(&remote);
+        body
+    }
+
+    #[test]
+    fn sockets_are_shown_and_the_end_is_seen() {
+        let mut piece = message(
+            BY_FAMILY,
+            &established([127, 0, 0, 1], 9000, [127, 0, 0, 2], 1024),
+        );
+        piece.extend(message(DONE, &0_u32.to_ne_bytes()));
+        let mut seen = Vec::new();
+        let progress = fold_piece(&piece, &mut |socket| seen.push(*socket)).unwrap();
+        assert_eq!(progress, Progress::Done);
+        assert_eq!(
+            seen,
+            [ListedSocket {
+                state: TcpState::Established,
+                local: "127.0.0.1:9000".parse().unwrap(),
+                remote: "127.0.0.2:1024".parse().unwrap(),
+                receive_queue: 0,
+                send_queue: 0,
+            }]
+        );
+    }
+
+    #[test]
+    fn a_mapped_address_shows_as_the_one_it_maps() {
+        let mut body = established([0; 4], 80, [0; 4], 1024);
+        body[0] = AF_INET6;
+        body[18..24].copy_from_slice(&[0xff, 0xff, 198, 18, 0, 1]);
+        assert_eq!(
+            socket(&body).unwrap().local,
+            "198.18.0.1:80".parse().unwrap()
+        );
+    }
+
+    #[test]
+    fn a_refusal_carries_the_errno() {
+        let piece = message(ERROR, &(-2_i32).to_ne_bytes());
+        assert_eq!(
+            fold_piece(&piece, &mut |_| ()).unwrap(),
+            Progress::Refused(2)
+        );
+    }
+
+    #[test]
+    fn states_are_numbered_as_the_kernel_does() {
+        assert_eq!(StateSet::only(TcpState::Established), StateSet(2));
+        assert_eq!(StateSet::all_but(TcpState::Established), StateSet(0x1ffc));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(piece in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = fold_piece(&piece, &mut |_| ());
+        }
+
+        #[test]
+        fn no_body_makes_it_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            for kind in [BY_FAMILY, DONE, ERROR, 0] {
+                let _ = fold_piece(&message(kind, &body), &mut |_| ());
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Parsers on files of several kernels.
