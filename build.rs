@@ -18,7 +18,10 @@ fn main() {
         .ok()
         .filter(|output| output.status.success())
         .and_then(|output| String::from_utf8(output.stdout).ok());
-    if let Some(revision) = revision {
-        println!("cargo:rustc-env=C1M_REVISION={}", revision.trim());
-    }
+    let package = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
+    let version = revision.map_or_else(
+        || package.clone(),
+        |revision| format!("{package} ({})", revision.trim()),
+    );
+    println!("cargo:rustc-env=C1M_VERSION={version}");
 }

@@ -1,25 +1,50 @@
 //! The command line: one file per verb. Data goes to stdout, logs and progress to stderr.
 
+mod completions;
 mod exit;
+mod failure;
+mod man;
 
 use std::ffi::OsString;
+use std::io::{self, IsTerminal as _, Write as _};
 
-use clap::{Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
 
 pub use exit::Exit;
+use failure::Failure;
 
 /// The million-connection lab: how many connections will this server hold, what does each cost and where, which limit
 /// comes first, and is what I read about it true?
 #[derive(Debug, Parser)]
-#[command(name = "c1m", version, propagate_version = true)]
+#[command(name = "c1m", version = VERSION, propagate_version = true)]
 struct Cli {
+    #[command(flatten)]
+    global: Global,
     #[command(subcommand)]
     verb: Verb,
 }
 
+/// What every verb takes.
+#[derive(Debug, Args)]
+struct Global {
+    /// Says less: warnings only.
+    #[arg(short, long, global = true, env = "C1M_QUIET")]
+    quiet: bool,
+    /// Says more; twice says all.
+    #[arg(short, long, global = true, action = ArgAction::Count, env = "C1M_VERBOSE")]
+    verbose: u8,
+}
+
 /// A verb with its arguments. Each has a file of its own in this folder.
 #[derive(Debug, Subcommand)]
-enum Verb {}
+enum Verb {
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
+}
+
+/// Version of the program, with the git revision where it was built from a checkout.
+const VERSION: &str = env!("C1M_VERSION");
 
 /// Parses the command line, does what it says, and tells how to exit.
 #[must_use]
@@ -33,5 +58,34 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
             return if help { Exit::Done } else { Exit::Usage };
         }
     };
-    match cli.verb {}
+    log_to_stderr(&cli.global);
+    let outcome = match &cli.verb {
+        Verb::Completions(args) => Ok(completions::run(args)),
+        Verb::Man(args) => man::run(args).map_err(Failure::from),
+    };
+    match outcome {
+        Ok(exit) => exit,
+        Err(failure) => {
+            // A closed stderr changes nothing about the exit code.
+            let _ = write!(io::stderr().lock(), "{failure}");
+            failure.exit()
+        }
+    }
+}
+
+fn log_to_stderr(global: &Global) {
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => LevelFilter::ERROR,
+        (false, 0) => LevelFilter::WARN,
+        (false, 1) => LevelFilter::INFO,
+        (false, _) => LevelFilter::DEBUG,
+    };
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .with_ansi(colour)
+        .without_time()
+        .with_target(false)
+        .init();
 }
