@@ -124,27 +124,10 @@ pub(super) enum RawAuto {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(super) enum RawKeepalive {
-    /// No probes.
-    Off(RawNo),
+    /// No probes; yes is refused, because it does not say when.
+    Switch(Switch),
     /// Probes.
-    On(RawProbes),
-}
-
-/// The word no.
-#[derive(Debug, Clone, Copy, JsonSchema)]
-#[schemars(transparent)]
-pub(super) struct RawNo(#[allow(dead_code)] Switch);
-
-impl<'de> Deserialize<'de> for RawNo {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let switch = Switch::deserialize(from)?;
-        if switch.is_on() {
-            return Err(serde::de::Error::custom(
-                "say no, or give idle, interval and probes",
-            ));
-        }
-        Ok(Self(switch))
-    }
+    Probes(RawProbes),
 }
 
 /// The three values of `SO_KEEPALIVE` (tcp(7)).
@@ -229,8 +212,10 @@ pub(super) struct RawSample {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawSettings {
     /// Settings of each network namespace of the lab; they vanish with it.
+    #[schemars(schema_with = "super::settings::namespace_schema")]
     pub(super) namespace: BTreeMap<String, RawSetting>,
     /// Settings of the whole machine; written through the journal and put back afterwards.
+    #[schemars(schema_with = "super::settings::host_schema")]
     pub(super) host: BTreeMap<String, RawSetting>,
 }
 

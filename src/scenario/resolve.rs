@@ -3,11 +3,12 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::figures;
 use super::raw::{
     RawAcceptors, RawBound, RawClients, RawGroup, RawKeepalive, RawPlace, RawProbes, RawScenario,
     RawSetting, RawVerify, RawVerifyName,
 };
-use super::settings::check_settings;
+use super::suggest::did_you_mean;
 use super::{
     ClientGroup, PlaceWish, Ramp, RemainingOnLoss, ReportFormat, Scenario, ServerPart, Threshold,
     ThresholdKind,
@@ -31,6 +32,18 @@ const DEFAULT_IN_FLIGHT: u32 = 1000;
 
 /// As large a backlog as net.core.somaxconn is ever set to here.
 const DEFAULT_BACKLOG: u32 = 65_535;
+
+/// Client hosts of a topology: each is a process and a namespace.
+const MOST_HOSTS: u64 = 1000;
+
+/// Interfaces of a topology: each is a veth pair and a network.
+const MOST_INTERFACES: u64 = 4000;
+
+/// Source addresses of a topology: with 64,000 connections each, a hundred times what any machine holds.
+const MOST_ADDRESSES: u64 = 65_000;
+
+/// Pairs of source and target: each is a shard of a plan.
+const MOST_PAIRS: u64 = 500_000;
 
 /// Something that contradicts itself, with the path of the key that says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +78,7 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
     let targets = targets_per_address(&server);
     let clients = raw.clients.clone().unwrap_or_default();
     let asked = raw.connections.map(|count| count.0);
+    check_thresholds(&raw, &mut wrong);
     if asked == Some(0) {
         wrong.push(Contradiction::at(
             &["connections"],
@@ -72,6 +86,7 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
         ));
     }
     let groups = groups(&clients, asked, targets, &mut wrong);
+    check_size(&groups, targets, &mut wrong);
     let holds = capacity(&groups, targets);
     let connections = asked.unwrap_or(holds);
     if clients.groups.is_some() && connections > holds && asked.is_some() {
@@ -106,7 +121,6 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
         );
     }
     let settings = raw.settings.unwrap_or_default();
-    check_settings(&settings, &mut wrong);
     let scenario = Scenario {
         name: name.to_owned(),
         description: raw.description.unwrap_or_default(),
@@ -150,12 +164,69 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
     }
 }
 
+/// A threshold bounds a figure of result.json.
+fn check_thresholds(raw: &RawScenario, wrong: &mut Vec<Contradiction>) {
+    let figures = figures::figures();
+    for name in raw.thresholds.iter().flatten().map(|(name, _)| name) {
+        if !figures::is_figure(name, &figures) {
+            let near = did_you_mean(name, figures.iter().map(String::as_str));
+            let hint = near.map_or_else(
+                || "`c1m schema result` has them all".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            );
+            wrong.push(
+                Contradiction::at(
+                    &["thresholds", name],
+                    format!("result.json has no figure `{name}`"),
+                )
+                .with_hint(hint),
+            );
+        }
+    }
+}
+
+/// No plan is made for topologies beyond all reason.
+fn check_size(groups: &[ClientGroup], targets: u64, wrong: &mut Vec<Contradiction>) {
+    let hosts: u64 = groups.iter().map(|group| u64::from(group.hosts)).sum();
+    let interfaces: u64 = groups
+        .iter()
+        .map(|group| u64::from(group.hosts) * u64::from(group.interfaces))
+        .sum();
+    let addresses: u64 = groups.iter().map(ClientGroup::addresses).sum();
+    for (what, count, most) in [
+        ("hosts", hosts, MOST_HOSTS),
+        ("interfaces", interfaces, MOST_INTERFACES),
+        ("source addresses", addresses, MOST_ADDRESSES),
+        (
+            "pairs of source and target",
+            addresses.saturating_mul(targets),
+            MOST_PAIRS,
+        ),
+    ] {
+        if count > most {
+            wrong.push(Contradiction::at(
+                &["clients", "groups"],
+                format!(
+                    "{} {what} are more than c1m plans for ({})",
+                    ConnCount::new(count),
+                    ConnCount::new(most)
+                ),
+            ));
+        }
+    }
+}
+
 /// Connections that the groups hold together when each address reaches `targets` targets.
 fn capacity(groups: &[ClientGroup], targets: u64) -> u64 {
     groups
         .iter()
-        .map(|group| group.addresses() * u64::from(group.connections_per_address) * targets)
-        .sum()
+        .map(|group| {
+            group
+                .addresses()
+                .saturating_mul(u64::from(group.connections_per_address))
+                .saturating_mul(targets)
+        })
+        .fold(0, u64::saturating_add)
 }
 
 /// Targets that one source address can reach: every address and port of the server on its network.
@@ -217,13 +288,21 @@ fn keepalive(
     part: &str,
     wrong: &mut Vec<Contradiction>,
 ) -> Option<Keepalive> {
-    let Some(RawKeepalive::On(RawProbes {
+    let RawProbes {
         idle,
         interval,
         probes,
-    })) = raw
-    else {
-        return None;
+    } = match raw? {
+        RawKeepalive::Probes(probes) => probes,
+        RawKeepalive::Switch(switch) => {
+            if switch.is_on() {
+                wrong.push(
+                    Contradiction::at(&[part, "keepalive"], "yes does not say when to probe")
+                        .with_hint("keepalive: {idle: 60s, interval: 10s, probes: 6}"),
+                );
+            }
+            return None;
+        }
     };
     // tcp(7): the kernel takes 1 to 32767 seconds.
     let mut seconds = |key: &str, duration: Duration| {

@@ -3,8 +3,10 @@
 //!
 //! Source: `net/ipv4/sysctl_net_ipv4.c`, `net/core/sysctl_net_core.c` of Linux 6.18, tried in a fresh network namespace.
 
-use super::raw::RawSettings;
-use super::resolve::Contradiction;
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::{Map, Value};
+
+use super::raw::RawSetting;
 use super::suggest::did_you_mean;
 use crate::domain::SettingScope;
 
@@ -86,8 +88,8 @@ pub const KNOWN_SETTINGS: &[KnownSetting] = &[
     host("net.ipv4.tcp_mem", ABSENT),
     namespace("net.ipv4.tcp_no_metrics_save"),
     namespace("net.ipv4.tcp_rmem"),
-    namespace("net.ipv4.tcp_synack_retries"),
     namespace("net.ipv4.tcp_syn_retries"),
+    namespace("net.ipv4.tcp_synack_retries"),
     namespace("net.ipv4.tcp_syncookies"),
     namespace("net.ipv4.tcp_tw_reuse"),
     namespace("net.ipv4.tcp_wmem"),
@@ -106,30 +108,37 @@ pub fn known_setting(key: &str) -> Option<&'static KnownSetting> {
     KNOWN_SETTINGS.iter().find(|known| known.key == key)
 }
 
-/// Checks that each key is known and stands in the map of its scope.
-pub(super) fn check_settings(settings: &RawSettings, wrong: &mut Vec<Contradiction>) {
-    let maps = [
-        ("namespace", SettingScope::Namespace, &settings.namespace),
-        ("host", SettingScope::Host, &settings.host),
-    ];
-    for (map, scope, keys) in maps {
-        for key in keys.keys() {
-            if let Some(problem) = problem(key, scope) {
-                let (message, hint) = problem;
-                wrong.push(Contradiction {
-                    path: vec!["settings".to_owned(), map.to_owned(), key.clone()],
-                    message,
-                    hint: Some(hint),
-                });
-            }
-        }
-    }
+/// The schema of the map of settings of `scope`: the known keys, each with its value.
+fn map_schema(generator: &mut SchemaGenerator, scope: SettingScope) -> Schema {
+    let value = generator.subschema_for::<RawSetting>();
+    let keys: Map<String, Value> = KNOWN_SETTINGS
+        .iter()
+        .filter(|known| known.scope == scope)
+        .map(|known| (known.key.to_owned(), value.clone().to_value()))
+        .collect();
+    json_schema!({ "type": "object", "properties": keys, "additionalProperties": false })
 }
 
-/// What is wrong with `key` in the map of `scope`, and what to do.
-fn problem(key: &str, scope: SettingScope) -> Option<(String, String)> {
+/// The schema of `settings.namespace`.
+pub(super) fn namespace_schema(generator: &mut SchemaGenerator) -> Schema {
+    map_schema(generator, SettingScope::Namespace)
+}
+
+/// The schema of `settings.host`.
+pub(super) fn host_schema(generator: &mut SchemaGenerator) -> Schema {
+    map_schema(generator, SettingScope::Host)
+}
+
+/// What is wrong with the unknown key at the end of `path`, and what to do; nothing when it is no setting.
+pub(super) fn problem(path: &[String]) -> Option<(String, String)> {
+    let [top, map, key] = path else { return None };
+    let (this, other) = match (top.as_str(), map.as_str()) {
+        ("settings", "namespace") => ("a network namespace", "settings.host"),
+        ("settings", "host") => ("the host", "settings.namespace"),
+        _ => return None,
+    };
     if matches!(
-        key,
+        key.as_str(),
         "net.ipv4.tcp_child_ehash_entries" | "net.ipv4.tcp_ehash_entries"
     ) {
         return Some((
@@ -139,26 +148,25 @@ fn problem(key: &str, scope: SettingScope) -> Option<(String, String)> {
             "remove it".to_owned(),
         ));
     }
-    match known_setting(key) {
-        Some(known) if known.scope == scope => None,
-        Some(known) => {
-            let (this, other) = match scope {
-                SettingScope::Namespace => ("a network namespace", "settings.host"),
-                SettingScope::Host => ("the host", "settings.namespace"),
-            };
-            Some((
+    Some(known_setting(key).map_or_else(
+        || {
+            let near = did_you_mean(key, KNOWN_SETTINGS.iter().map(|known| known.key));
+            let hint = near.map_or_else(
+                || {
+                    "the schema lists the settings that a scenario may name: c1m schema scenario"
+                        .to_owned()
+                },
+                |near| format!("did you mean `{near}`?"),
+            );
+            (format!("unknown setting `{key}`"), hint)
+        },
+        |known| {
+            (
                 format!("`{key}` is not a setting of {this}: {}", known.note),
                 format!("move it to {other}"),
-            ))
-        }
-        None => Some((
-            format!("unknown setting `{key}`"),
-            did_you_mean(key, KNOWN_SETTINGS.iter().map(|known| known.key)).map_or_else(
-                || "`c1m schema scenario` lists the settings that a scenario may name".to_owned(),
-                |near| format!("did you mean `{near}`?"),
-            ),
-        )),
-    }
+            )
+        },
+    ))
 }
 
 #[cfg(test)]
