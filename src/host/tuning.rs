@@ -1,108 +1,290 @@
-//! Writing settings, each read before and read back after. Those of a network namespace are simply written, because they
-//! vanish with it; those of the host go through [`HostSettings`](super::HostSettings) and its journal.
+//! Settings of the host: written through the journal, and put back in reverse order on success, on error, on panic, and
+//! by a later command when the process was killed. A value that somebody else changed meanwhile is reported and left
+//! alone.
 
-use crate::domain::{HostIndex, SettingChange, SettingRecord, SettingValue};
-use crate::kernel::sysctl::{SettingStore, normalise};
+use std::fmt;
+use std::io;
+use std::path::Path;
 
-/// Writes settings of the namespace that the calling thread is in. One that cannot be written does not end it: its record
-/// says why.
-pub fn write_all(
-    changes: &[SettingChange],
-    host: HostIndex,
-    store: &dyn SettingStore,
-) -> Vec<SettingRecord> {
-    changes
-        .iter()
-        .map(|change| write_one(change, Some(host), store, &mut |_, _| Ok(())))
-        .collect()
+use crate::domain::{RestoreOutcome, RunId, SettingChange, SettingRecord};
+use crate::kernel::sysctl::SettingStore;
+
+use super::journal::{
+    self, Durable, Journal, JournalEntry, JournalError, JournalFile, JournalOwner,
+};
+use super::setting::write_one;
+use super::{RunLock, RuntimeDir};
+
+/// Removes an object of a kind by its name; not an error when it is gone already. Whoever makes objects knows how.
+pub type ObjectRemover = fn(kind: &str, name: &str) -> Result<(), String>;
+
+/// What became of putting things back.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Restoration {
+    /// Each setting by its key, in the order in which they were put back.
+    pub settings: Vec<(String, RestoreOutcome)>,
+    /// Each object by kind and name, with what came of removing it.
+    pub objects: Vec<(String, String, Result<(), String>)>,
+    /// Why the journal itself could not be removed, where it could not.
+    pub journal_left: Option<String>,
 }
 
-/// Reads settings and writes nothing: the record has an error where what is in force does not suffice.
-pub fn look_at_all(
-    changes: &[SettingChange],
-    host: Option<HostIndex>,
-    store: &dyn SettingStore,
-) -> Vec<SettingRecord> {
-    changes
-        .iter()
-        .map(|change| {
-            write_one(change, host, store, &mut |_, _| {
-                Err("left as it is: nothing of the host is changed here".to_owned())
-            })
-        })
-        .collect()
+impl Restoration {
+    /// Whether nothing of ours is left on the host.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let failed = |outcome: &RestoreOutcome| matches!(outcome, RestoreOutcome::Failed(_));
+        !self.settings.iter().any(|(_, outcome)| failed(outcome))
+            && self.objects.iter().all(|(_, _, removed)| removed.is_ok())
+    }
+
+    /// Whether there was anything to put back.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.settings.is_empty() && self.objects.is_empty()
+    }
 }
 
-/// Reads one setting, writes it where it does not suffice, and reads it back. `before_write` hears the old value and the
-/// new one first, and can forbid the write.
-pub(super) fn write_one(
-    change: &SettingChange,
-    host: Option<HostIndex>,
-    store: &dyn SettingStore,
-    before_write: &mut dyn FnMut(&str, &str) -> Result<(), String>,
-) -> SettingRecord {
-    let mut record = SettingRecord {
-        change: change.clone(),
-        host,
-        before: None,
-        in_force: None,
-        changed: false,
-        error: None,
-    };
-    let key = &change.key;
-    let before = match store.read(key) {
-        Ok(before) => before,
-        Err(error) => {
-            record.error = Some(format!("cannot read {key}: {error}"));
-            return record;
-        }
-    };
-    record.before = Some(before.clone());
-    record.in_force = Some(before.clone());
-    let value = match value_to_write(&change.wanted, &before) {
-        Ok(Some(value)) => value,
-        Ok(None) => return record,
-        Err(why) => {
-            record.error = Some(format!("{key}: {why}"));
-            return record;
-        }
-    };
-    if let Err(why) = before_write(&before, &value) {
-        record.error = Some(format!("{key} stays {before}: {why}"));
-        return record;
+/// The settings and objects of the host that this run changes. Dropping it puts back what was not put back before.
+pub struct HostSettings {
+    runtime: RuntimeDir,
+    owner: JournalOwner,
+    store: Box<dyn SettingStore + Send>,
+    remove_object: ObjectRemover,
+    wrap: Box<JournalFile>,
+    journal: Option<Journal>,
+}
+
+impl fmt::Debug for HostSettings {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("HostSettings")
+            .field("owner", &self.owner)
+            .field("journal", &self.journal)
+            .finish_non_exhaustive()
     }
-    if let Err(error) = store.write(key, &value) {
-        record.error = Some(format!("cannot write {value:?} to {key}: {error}"));
-        return record;
+}
+
+impl HostSettings {
+    /// For the run that holds the lock. Nothing is written, not even a journal, before there is something to change.
+    #[must_use]
+    pub fn new(
+        runtime: &RuntimeDir,
+        _lock: &RunLock,
+        run: &RunId,
+        store: Box<dyn SettingStore + Send>,
+        remove_object: ObjectRemover,
+    ) -> Self {
+        let owner = JournalOwner::current(run, &*store);
+        let unwrapped = Box::new(|file| Box::new(file) as Box<dyn Durable>);
+        Self::with_owner(runtime, owner, store, remove_object, unwrapped)
     }
-    record.changed = true;
-    match store.read(key) {
-        Ok(now) => {
-            if value_to_write(&change.wanted, &now) != Ok(None) {
-                record.error = Some(format!("{key}: wrote {value:?}, {now:?} is in force"));
+
+    /// As [`Self::new`], with an owner that is told, and with something between the journal and its file.
+    #[must_use]
+    pub fn with_owner(
+        runtime: &RuntimeDir,
+        owner: JournalOwner,
+        store: Box<dyn SettingStore + Send>,
+        remove_object: ObjectRemover,
+        wrap: Box<JournalFile>,
+    ) -> Self {
+        Self {
+            runtime: runtime.clone(),
+            owner,
+            store,
+            remove_object,
+            wrap,
+            journal: None,
+        }
+    }
+
+    /// Writes settings, each journaled and synced first. One that cannot be written does not end it: its record says why.
+    pub fn apply(&mut self, changes: &[SettingChange]) -> Vec<SettingRecord> {
+        changes
+            .iter()
+            .map(|change| self.apply_one(change))
+            .collect()
+    }
+
+    /// Notes an object that is about to be made. Make it only after this has returned well.
+    pub fn note_object(&mut self, kind: &str, name: &str) -> Result<(), JournalError> {
+        let entry = JournalEntry::Object {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+        };
+        open_journal(&mut self.journal, &self.runtime, &self.owner, &*self.wrap)?.append(entry)
+    }
+
+    /// Puts everything back. Goes on after errors; what could not be put back stays in the journal for the next command.
+    pub fn restore(&mut self) -> Restoration {
+        let Some(journal) = self.journal.take() else {
+            return Restoration::default();
+        };
+        let (path, entries) = (journal.path().to_owned(), journal.entries().to_vec());
+        drop(journal);
+        undo(&entries, &path, &*self.store, self.remove_object)
+    }
+
+    fn apply_one(&mut self, change: &SettingChange) -> SettingRecord {
+        let Self {
+            journal,
+            runtime,
+            owner,
+            wrap,
+            store,
+            ..
+        } = self;
+        let mut value_written = None;
+        let mut record = write_one(change, None, &**store, &mut |before, value| {
+            let entry = JournalEntry::Sysctl {
+                key: change.key.clone(),
+                before: before.to_owned(),
+                written: value.to_owned(),
+            };
+            value_written = Some(value.to_owned());
+            open_journal(journal, runtime, owner, &**wrap)
+                .and_then(|journal| journal.append(entry))
+                .map_err(|error| error.to_string())
+        });
+        // A kernel that rounds has made a value of its own out of ours: it is ours all the same.
+        if record.changed
+            && let Some(value) = record.in_force.clone()
+            && value_written.as_ref() != Some(&value)
+            && let Some(journal) = journal
+        {
+            let key = change.key.clone();
+            if let Err(error) = journal.append(JournalEntry::Became { key, value }) {
+                record.error.get_or_insert_with(|| error.to_string());
             }
-            record.in_force = Some(now);
         }
-        Err(error) => {
-            record.in_force = None;
-            record.error = Some(format!("cannot read {key} back: {error}"));
-        }
+        record
     }
-    record
 }
 
-/// What has to be written, or nothing where `before` suffices.
-fn value_to_write(wanted: &SettingValue, before: &str) -> Result<Option<String>, String> {
-    match wanted {
-        SettingValue::AtLeast(least) => {
-            let found: u64 = before
-                .parse()
-                .map_err(|_| format!("{before:?} is not one number; wanted at least {least}"))?;
-            Ok((found < *least).then(|| least.to_string()))
-        }
-        SettingValue::Exactly(text) => {
-            let text = normalise(text);
-            Ok((text != before).then_some(text))
+impl Drop for HostSettings {
+    fn drop(&mut self) {
+        let restoration = self.restore();
+        if !restoration.is_complete() {
+            tracing::error!(
+                ?restoration,
+                "the host is left changed; repair it by: c1m restore"
+            );
         }
     }
 }
+
+fn open_journal<'a>(
+    journal: &'a mut Option<Journal>,
+    runtime: &RuntimeDir,
+    owner: &JournalOwner,
+    wrap: &JournalFile,
+) -> Result<&'a mut Journal, JournalError> {
+    match journal {
+        Some(open) => Ok(open),
+        None => Ok(journal.insert(Journal::create(runtime, owner, wrap)?)),
+    }
+}
+
+/// Undoes the entries of a journal, the last first, and removes the journal when nothing of ours is left.
+pub(super) fn undo(
+    entries: &[JournalEntry],
+    path: &Path,
+    store: &dyn SettingStore,
+    remove_object: ObjectRemover,
+) -> Restoration {
+    let mut restoration = Restoration::default();
+    for step in steps(entries).iter().rev() {
+        match step {
+            Step::Setting { key, before, ours } => {
+                let outcome = put_back(store, key, before, ours);
+                restoration.settings.push(((*key).to_owned(), outcome));
+            }
+            Step::Object { kind, name } => {
+                let removed = remove_object(kind, name);
+                restoration
+                    .objects
+                    .push(((*kind).to_owned(), (*name).to_owned(), removed));
+            }
+        }
+    }
+    if restoration.is_complete()
+        && let Err(error) = journal::remove(path)
+    {
+        restoration.journal_left = Some(error.to_string());
+    }
+    restoration
+}
+
+/// What there is to undo. A key that was written several times has one step: from any of our values to the first.
+enum Step<'a> {
+    Setting {
+        key: &'a str,
+        before: &'a str,
+        ours: Vec<&'a str>,
+    },
+    Object {
+        kind: &'a str,
+        name: &'a str,
+    },
+}
+
+fn steps(entries: &[JournalEntry]) -> Vec<Step<'_>> {
+    let mut steps: Vec<Step<'_>> = Vec::new();
+    for entry in entries {
+        match entry {
+            JournalEntry::Sysctl {
+                key,
+                before,
+                written,
+            } => match values_of(&mut steps, key) {
+                Some(ours) => ours.extend([before.as_str(), written.as_str()]),
+                None => steps.push(Step::Setting {
+                    key,
+                    before,
+                    ours: vec![written],
+                }),
+            },
+            JournalEntry::Became { key, value } => {
+                values_of(&mut steps, key)
+                    .into_iter()
+                    .for_each(|ours| ours.push(value));
+            }
+            JournalEntry::Object { kind, name } => steps.push(Step::Object { kind, name }),
+        }
+    }
+    steps
+}
+
+fn values_of<'s, 'e>(steps: &'s mut [Step<'e>], wanted: &str) -> Option<&'s mut Vec<&'e str>> {
+    steps.iter_mut().find_map(|step| match step {
+        Step::Setting { key, ours, .. } if *key == wanted => Some(ours),
+        _ => None,
+    })
+}
+
+fn put_back(store: &dyn SettingStore, key: &str, before: &str, ours: &[&str]) -> RestoreOutcome {
+    let now = match store.read(key) {
+        Ok(now) => now,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return RestoreOutcome::ChangedByOthers("no such key any more".to_owned());
+        }
+        Err(error) => return RestoreOutcome::Failed(format!("cannot read {key}: {error}")),
+    };
+    if now == before {
+        return RestoreOutcome::AlreadyThere;
+    }
+    if !ours.contains(&now.as_str()) {
+        return RestoreOutcome::ChangedByOthers(now);
+    }
+    if let Err(error) = store.write(key, before) {
+        return RestoreOutcome::Failed(format!("cannot write {before:?} to {key}: {error}"));
+    }
+    match store.read(key) {
+        Ok(now) if now == before => RestoreOutcome::Restored,
+        Ok(now) => RestoreOutcome::Failed(format!("{key}: wrote {before:?}, {now:?} is in force")),
+        Err(error) => RestoreOutcome::Failed(format!("cannot read {key} back: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

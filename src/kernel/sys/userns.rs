@@ -99,10 +99,7 @@ fn move_into_new_namespaces() -> io::Result<()> {
 
 /// The files that make us root inside, in the order in which they have to be written.
 fn maps() -> [(&'static str, String); 3] {
-    let (uid, gid) = (
-        rustix::process::geteuid().as_raw(),
-        rustix::process::getegid().as_raw(),
-    );
+    let (uid, gid) = (effective_uid(), rustix::process::getegid().as_raw());
     [
         // A group map may be written by an ordinary user only once setgroups(2) is denied (Linux 3.19).
         ("/proc/self/setgroups", "deny".to_owned()),
@@ -114,11 +111,17 @@ fn maps() -> [(&'static str, String); 3] {
 /// How the child says that everything went well: an errno that none of the calls above can give.
 const SUCCEEDED: i32 = libc::ECANCELED;
 
+/// The effective user, as this process sees it.
+#[must_use]
+pub fn effective_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 /// The user that this process is outside of every user namespace of its own: the owner of the files it makes. Follows one
 /// level, which is the level that [`enter`] adds.
 #[must_use]
 pub fn outer_uid() -> u32 {
-    let uid = rustix::process::geteuid().as_raw();
+    let uid = effective_uid();
     fs::read_to_string("/proc/self/uid_map")
         .ok()
         .and_then(|map| map_outwards(&map, uid))
