@@ -17,19 +17,38 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("engine", &["domain", "kernel"]),
     ("observe", &["domain", "kernel"]),
     ("report", &["domain", "plan", "record", "scenario"]),
-    ("provision", &["control", "domain", "host", "kernel", "plan"]),
+    (
+        "provision",
+        &["control", "domain", "host", "kernel", "plan"],
+    ),
     ("worker", &["control", "domain", "engine", "kernel"]),
     (
         "run",
         &[
-            "control", "domain", "host", "observe", "plan", "provision", "record", "scenario",
+            "control",
+            "domain",
+            "host",
+            "observe",
+            "plan",
+            "provision",
+            "record",
+            "scenario",
         ],
     ),
     (
         "cli",
         &[
-            "control", "domain", "host", "observe", "plan", "provision", "record", "report", "run",
-            "scenario", "worker",
+            "control",
+            "domain",
+            "host",
+            "observe",
+            "plan",
+            "provision",
+            "record",
+            "report",
+            "run",
+            "scenario",
+            "worker",
         ],
     ),
 ];
@@ -94,7 +113,11 @@ fn sources() -> Vec<Source> {
     let source = root().join("src");
     let mut paths = Vec::new();
     files(&source, ".rs", &mut paths);
-    assert!(paths.len() > 50, "the walk found only {} files", paths.len());
+    assert!(
+        paths.len() > 50,
+        "the walk found only {} files",
+        paths.len()
+    );
     paths
         .into_iter()
         .map(|path| {
@@ -115,7 +138,10 @@ fn sources() -> Vec<Source> {
 }
 
 fn module_of(path: &str) -> &str {
-    path.split('/').next().unwrap_or_default().trim_end_matches(".rs")
+    path.split('/')
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches(".rs")
 }
 
 fn is_test_file(path: &str) -> bool {
@@ -182,7 +208,10 @@ fn the_layers_have_no_cycle() {
 #[test]
 fn each_external_crate_has_one_home() {
     let mut wrong = Vec::new();
-    for source in sources().iter().filter(|source| !is_test_file(&source.path)) {
+    for source in sources()
+        .iter()
+        .filter(|source| !is_test_file(&source.path))
+    {
         for (krate, homes) in HOMES {
             let at_home = homes.iter().any(|home| source.path.starts_with(home));
             let named = source.code.iter().any(|line| {
@@ -267,14 +296,17 @@ fn paths_that_documents_name_exist() {
         if page.starts_with(root().join("docs/results")) {
             continue;
         }
-        let text = fs::read_to_string(&page)
-            .unwrap_or_else(|error| panic!("{}: {error}", page.display()));
+        let text =
+            fs::read_to_string(&page).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
         for (number, line) in text.lines().enumerate() {
             for word in line.split('`').skip(1).step_by(2) {
-                let ours = ["src/", "tests/", "docs/", "lab/", "compose/", "benches/", ".ci/"]
-                    .iter()
-                    .any(|folder| word.starts_with(folder));
-                let plain = !word.contains(['*', '<', '{', ' ', '…', '$']) && !word.contains("NAME");
+                let ours = [
+                    "src/", "tests/", "docs/", "lab/", "compose/", "benches/", ".ci/",
+                ]
+                .iter()
+                .any(|folder| word.starts_with(folder));
+                let plain =
+                    !word.contains(['*', '<', '{', ' ', '…', '$']) && !word.contains("NAME");
                 if ours && plain && !root().join(word).exists() {
                     wrong.push(format!("{}:{}: {word}", page.display(), number + 1));
                 }
@@ -291,8 +323,15 @@ fn the_changelog_keeps_its_form() {
     assert!(text.contains("\n## [Unreleased]\n"));
     for line in text.lines().filter(|line| line.starts_with("### ")) {
         assert!(
-            ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
-                .contains(&line.trim_start_matches("### ")),
+            [
+                "Added",
+                "Changed",
+                "Deprecated",
+                "Removed",
+                "Fixed",
+                "Security"
+            ]
+            .contains(&line.trim_start_matches("### ")),
             "heading {line:?} is none of Keep a Changelog"
         );
     }

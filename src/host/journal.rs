@@ -13,7 +13,7 @@ use crate::domain::RunId;
 use crate::kernel::sys::process;
 use crate::kernel::sysctl::SettingStore;
 
-use super::RuntimeDir;
+use super::Runtime;
 
 /// Whose journal it is: the first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,7 +142,7 @@ impl fmt::Debug for Journal {
 impl Journal {
     /// A new one. `wrap` may put itself between the journal and its file.
     pub(super) fn create(
-        runtime: &RuntimeDir,
+        runtime: &Runtime,
         owner: &JournalOwner,
         wrap: &JournalFile,
     ) -> Result<Self, JournalError> {
@@ -218,7 +218,7 @@ pub(super) struct LeftJournal {
 }
 
 /// Reads every journal that lies in the folder, the youngest first: the order in which to undo them.
-pub(super) fn read_all(runtime: &RuntimeDir) -> Result<Vec<LeftJournal>, JournalError> {
+pub(super) fn read_all(runtime: &Runtime) -> Result<Vec<LeftJournal>, JournalError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| JournalError {

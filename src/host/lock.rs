@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::RunId;
 use crate::kernel::sys::flock::{self, Taken};
 
-use super::RuntimeDir;
+use super::Runtime;
 
 /// Who holds a lock, as it says itself: for messages only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,14 +70,14 @@ fn describe(holder: Option<&Holder>) -> String {
 
 /// The lock, ours until it is dropped.
 #[derive(Debug)]
-pub struct RunLock {
+pub struct Lock {
     // Open means locked.
     _file: File,
 }
 
-impl RunLock {
+impl Lock {
     /// Takes it for a run, or for a command that tidies up.
-    pub fn take(runtime: &RuntimeDir, run: Option<&RunId>) -> Result<Self, LockError> {
+    pub fn take(runtime: &Runtime, run: Option<&RunId>) -> Result<Self, LockError> {
         let path = runtime.path().join(LOCK_FILE);
         let failed = |source| LockError::File {
             path: path.clone(),
@@ -148,10 +148,10 @@ mod tests {
     #[test]
     fn the_second_is_told_who_the_first_is_and_comes_in_when_it_is_gone() {
         let folder = tempfile::tempdir().expect("a folder");
-        let runtime = RuntimeDir::at(folder.path().join("c1m"), Readers::Owner).expect("makes it");
+        let runtime = Runtime::at(folder.path().join("c1m"), Readers::Owner).expect("makes it");
         let run = RunId::from_random(7);
-        let first = RunLock::take(&runtime, Some(&run)).expect("takes it");
-        let error = RunLock::take(&runtime, None).expect_err("is refused");
+        let first = Lock::take(&runtime, Some(&run)).expect("takes it");
+        let error = Lock::take(&runtime, None).expect_err("is refused");
         assert_eq!(
             error.to_string(),
             format!(
@@ -160,6 +160,6 @@ mod tests {
             )
         );
         drop(first);
-        RunLock::take(&runtime, None).expect("takes it");
+        Lock::take(&runtime, None).expect("takes it");
     }
 }

@@ -1,5 +1,6 @@
 //! Probe the facts of the host, apply its settings through the journal, put them back.
 
+mod error;
 mod journal;
 mod lock;
 mod recover;
@@ -7,9 +8,10 @@ mod runtime;
 mod setting;
 mod tuning;
 
+pub use error::HostError;
 pub use journal::{Durable, JournalEntry, JournalError, JournalFile, JournalOwner};
-pub use lock::{Holder, LockError, RunLock};
-pub use recover::{RecoverError, Recovered, Recovery, recover, recover_locked};
-pub use runtime::{Readers, RuntimeDir, RuntimeDirError};
+pub use lock::{Holder, Lock, LockError};
+pub use recover::{Recovered, Recovery, recover, recover_unless_live, recover_with};
+pub use runtime::{Readers, Runtime, RuntimeError};
 pub use setting::{look_at_all, write_all};
-pub use tuning::{HostSettings, ObjectRemover, Restoration};
+pub use tuning::{ObjectRemover, Restoration, Tuning};

@@ -1,11 +1,11 @@
 //! What a crashed run left behind is undone by the next command: found by its journal, never taken from a live run.
 
-use crate::domain::RunId;
-use crate::kernel::sysctl::SettingStore;
+use crate::domain::{RestoreOutcome, RunId};
+use crate::kernel::sysctl::{SettingStore, Sysctl};
 
-use super::journal::{self, JournalError, LeftJournal};
+use super::journal::{self, LeftJournal};
 use super::tuning::{self, ObjectRemover, Restoration};
-use super::{LockError, RunLock, RuntimeDir};
+use super::{HostError, Lock, LockError, Runtime};
 
 /// What was found and done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,27 +27,95 @@ pub struct Recovered {
     pub restoration: Restoration,
 }
 
+impl Recovery {
+    /// What a reader should know, in a sentence each; usually nothing.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        match self {
+            Self::LiveRun(who) => vec![who.clone()],
+            Self::Done(all) => all.iter().flat_map(Recovered::notes).collect(),
+        }
+    }
+
+    /// Whether something of a crashed run is still on the host.
+    #[must_use]
+    pub fn leaves_something(&self) -> bool {
+        match self {
+            Self::LiveRun(_) => false,
+            Self::Done(all) => all.iter().any(|one| !one.restoration.is_complete()),
+        }
+    }
+}
+
+impl Recovered {
+    fn notes(&self) -> Vec<String> {
+        let run = self.run.as_ref().map_or("a run", RunId::as_str);
+        if let Some(why) = &self.dropped {
+            return vec![format!("the journal of {run} was dropped: {why}")];
+        }
+        let settings = self.restoration.settings.iter().map(|(key, outcome)| {
+            let what = match outcome {
+                RestoreOutcome::Restored => "was put back".to_owned(),
+                RestoreOutcome::AlreadyThere => "has its old value".to_owned(),
+                RestoreOutcome::ChangedByOthers(value) => {
+                    format!("was left alone: somebody else changed it meanwhile ({value})")
+                }
+                RestoreOutcome::Failed(why) => format!("was not put back: {why}"),
+            };
+            format!("{key}, which {run} had changed, {what}")
+        });
+        let objects = self
+            .restoration
+            .objects
+            .iter()
+            .map(|(kind, name, removed)| match removed {
+                Ok(()) => format!("{kind} {name}, which {run} had made, was removed"),
+                Err(why) => format!("{kind} {name}, which {run} had made, was not removed: {why}"),
+            });
+        settings
+            .chain(objects)
+            .chain(self.restoration.journal_left.clone())
+            .collect()
+    }
+}
+
 /// Undoes what crashed runs left, unless a run is under way: called at the beginning of every command that looks at the
 /// host or changes it, by one that does not hold the lock.
-pub fn recover(
-    runtime: &RuntimeDir,
+pub fn recover_unless_live(
+    runtime: &Runtime,
+    remove_object: ObjectRemover,
+) -> Result<Recovery, HostError> {
+    recover_with(runtime, &Sysctl::system(), remove_object)
+}
+
+/// As [`recover_unless_live`], in another store.
+pub fn recover_with(
+    runtime: &Runtime,
     store: &dyn SettingStore,
     remove_object: ObjectRemover,
-) -> Result<Recovery, RecoverError> {
-    match RunLock::take(runtime, None) {
+) -> Result<Recovery, HostError> {
+    match Lock::take(runtime, None) {
         Ok(lock) => recover_locked(runtime, &lock, store, remove_object),
         Err(held @ LockError::Held { .. }) => Ok(Recovery::LiveRun(held.to_string())),
         Err(error) => Err(error.into()),
     }
 }
 
-/// As [`recover`], for a command that holds the lock already.
-pub fn recover_locked(
-    runtime: &RuntimeDir,
-    _lock: &RunLock,
+/// Undoes what crashed runs left, for a command that holds the lock already.
+pub fn recover(
+    runtime: &Runtime,
+    lock: &Lock,
+    remove_object: ObjectRemover,
+) -> Result<Recovery, HostError> {
+    recover_locked(runtime, lock, &Sysctl::system(), remove_object)
+}
+
+fn recover_locked(
+    runtime: &Runtime,
+    _lock: &Lock,
     store: &dyn SettingStore,
     remove_object: ObjectRemover,
-) -> Result<Recovery, RecoverError> {
+) -> Result<Recovery, HostError> {
     let left = journal::read_all(runtime)?;
     // The lock says that nobody is there. Should its file have been removed under a live run, the process says otherwise.
     if let Some(owner) = left
@@ -71,7 +139,7 @@ fn undo(
     boot: Option<&str>,
     store: &dyn SettingStore,
     remove_object: ObjectRemover,
-) -> Result<Recovered, RecoverError> {
+) -> Result<Recovered, HostError> {
     let dropped = match &journal.owner {
         None => Some("it was not finished: nothing had been changed yet".to_owned()),
         Some(owner) => match (owner.boot_id.as_deref(), boot) {
@@ -92,15 +160,4 @@ fn undo(
         dropped,
         restoration,
     })
-}
-
-/// Why it could not be found out, or not be done.
-#[derive(Debug, thiserror::Error)]
-pub enum RecoverError {
-    /// The lock.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// A journal.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
 }

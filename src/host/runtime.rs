@@ -10,13 +10,13 @@ use crate::kernel::sys::userns;
 
 /// A folder of ours alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuntimeDir {
+pub struct Runtime {
     path: PathBuf,
 }
 
 /// Why the folder cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum RuntimeDirError {
+pub enum RuntimeError {
     /// It could not be made or looked at.
     #[error("cannot make the folder {path}: {source}")]
     Make {
@@ -35,7 +35,7 @@ pub enum RuntimeDirError {
     },
 }
 
-impl RuntimeDirError {
+impl RuntimeError {
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> String {
@@ -46,11 +46,11 @@ impl RuntimeDirError {
     }
 }
 
-impl RuntimeDir {
+impl Runtime {
     /// The folder of the calling user: `/run/c1m` for root; for others `c1m` in their runtime folder, which is
     /// `xdg_runtime_dir` (the variable `XDG_RUNTIME_DIR`) or `/run/user/UID`; else `/tmp/c1m-UID`. The same folder is found
     /// from inside a user namespace of our own.
-    pub fn open(xdg_runtime_dir: Option<PathBuf>) -> Result<Self, RuntimeDirError> {
+    pub fn open(xdg_runtime_dir: Option<PathBuf>) -> Result<Self, RuntimeError> {
         let uid = userns::effective_uid();
         // In a user namespace of our own we are 0, but /run belongs to somebody who has no number there.
         let run = Path::new("/run");
@@ -76,9 +76,9 @@ impl RuntimeDir {
     }
 
     /// A folder that is made where it is missing, and must belong to the caller alone.
-    pub fn at(path: impl Into<PathBuf>, readers: Readers) -> Result<Self, RuntimeDirError> {
+    pub fn at(path: impl Into<PathBuf>, readers: Readers) -> Result<Self, RuntimeError> {
         let path = path.into();
-        let make = |source| RuntimeDirError::Make {
+        let make = |source| RuntimeError::Make {
             path: path.clone(),
             source,
         };
@@ -89,7 +89,7 @@ impl RuntimeDir {
         }
         // Not `metadata`: in /tmp anybody may have put a link here.
         let found = fs::symlink_metadata(&path).map_err(make)?;
-        let untrusted = |why: String| RuntimeDirError::Untrusted {
+        let untrusted = |why: String| RuntimeError::Untrusted {
             path: path.clone(),
             why,
         };
@@ -143,12 +143,9 @@ mod tests {
     fn a_folder_is_made_for_its_owner_alone_and_found_again() {
         let parent = tempfile::tempdir().expect("a folder");
         let path = parent.path().join("c1m");
-        let made = RuntimeDir::at(&path, Readers::Owner).expect("makes it");
+        let made = Runtime::at(&path, Readers::Owner).expect("makes it");
         assert_eq!(path.metadata().expect("is there").mode() & 0o7777, 0o700);
-        assert_eq!(
-            RuntimeDir::at(&path, Readers::Owner).expect("finds it"),
-            made
-        );
+        assert_eq!(Runtime::at(&path, Readers::Owner).expect("finds it"), made);
     }
 
     #[test]
@@ -160,11 +157,8 @@ mod tests {
         let link = parent.path().join("link");
         symlink(parent.path(), &link).expect("links");
         for refused in [path, link] {
-            let error = RuntimeDir::at(&refused, Readers::Owner).expect_err("is refused");
-            assert!(
-                matches!(error, RuntimeDirError::Untrusted { .. }),
-                "{error}"
-            );
+            let error = Runtime::at(&refused, Readers::Owner).expect_err("is refused");
+            assert!(matches!(error, RuntimeError::Untrusted { .. }), "{error}");
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Writing settings, each read before and read back after. Those of a network namespace are simply written, because they
-//! vanish with it; those of the host go through [`HostSettings`](super::HostSettings) and its journal.
+//! vanish with it; those of the host go through [`Tuning`](super::Tuning) and its journal.
 
 use crate::domain::{HostIndex, SettingChange, SettingRecord, SettingValue};
 use crate::kernel::sysctl::{SettingStore, normalise};

@@ -7,13 +7,13 @@ use std::io;
 use std::path::Path;
 
 use crate::domain::{RestoreOutcome, RunId, SettingChange, SettingRecord};
-use crate::kernel::sysctl::SettingStore;
+use crate::kernel::sysctl::{SettingStore, Sysctl};
 
 use super::journal::{
     self, Durable, Journal, JournalEntry, JournalError, JournalFile, JournalOwner,
 };
 use super::setting::write_one;
-use super::{RunLock, RuntimeDir};
+use super::{Lock, Runtime};
 
 /// Removes an object of a kind by its name; not an error when it is gone already. Whoever makes objects knows how.
 pub type ObjectRemover = fn(kind: &str, name: &str) -> Result<(), String>;
@@ -46,44 +46,48 @@ impl Restoration {
 }
 
 /// The settings and objects of the host that this run changes. Dropping it puts back what was not put back before.
-pub struct HostSettings {
-    runtime: RuntimeDir,
+pub struct Tuning {
+    runtime: Runtime,
     owner: JournalOwner,
+    wanted: Vec<SettingChange>,
     store: Box<dyn SettingStore + Send>,
     remove_object: ObjectRemover,
     wrap: Box<JournalFile>,
     journal: Option<Journal>,
 }
 
-impl fmt::Debug for HostSettings {
+impl fmt::Debug for Tuning {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("HostSettings")
+        out.debug_struct("Tuning")
             .field("owner", &self.owner)
             .field("journal", &self.journal)
             .finish_non_exhaustive()
     }
 }
 
-impl HostSettings {
-    /// For the run that holds the lock. Nothing is written, not even a journal, before there is something to change.
+impl Tuning {
+    /// The changes that the run that holds the lock wants to make to this host. Nothing is written, not even a journal,
+    /// before there is something to change.
     #[must_use]
     pub fn new(
-        runtime: &RuntimeDir,
-        _lock: &RunLock,
+        runtime: &Runtime,
+        _lock: &Lock,
         run: &RunId,
-        store: Box<dyn SettingStore + Send>,
+        wanted: Vec<SettingChange>,
         remove_object: ObjectRemover,
     ) -> Self {
+        let store = Box::new(Sysctl::system());
         let owner = JournalOwner::current(run, &*store);
         let unwrapped = Box::new(|file| Box::new(file) as Box<dyn Durable>);
-        Self::with_owner(runtime, owner, store, remove_object, unwrapped)
+        Self::with_parts(runtime, owner, wanted, store, remove_object, unwrapped)
     }
 
-    /// As [`Self::new`], with an owner that is told, and with something between the journal and its file.
+    /// As [`Self::new`], of another store, for an owner that is told, and with something between the journal and its file.
     #[must_use]
-    pub fn with_owner(
-        runtime: &RuntimeDir,
+    pub fn with_parts(
+        runtime: &Runtime,
         owner: JournalOwner,
+        wanted: Vec<SettingChange>,
         store: Box<dyn SettingStore + Send>,
         remove_object: ObjectRemover,
         wrap: Box<JournalFile>,
@@ -91,6 +95,7 @@ impl HostSettings {
         Self {
             runtime: runtime.clone(),
             owner,
+            wanted,
             store,
             remove_object,
             wrap,
@@ -98,9 +103,10 @@ impl HostSettings {
         }
     }
 
-    /// Writes settings, each journaled and synced first. One that cannot be written does not end it: its record says why.
-    pub fn apply(&mut self, changes: &[SettingChange]) -> Vec<SettingRecord> {
-        changes
+    /// Writes the settings, each journaled and synced first. One that cannot be written does not end it: its record says
+    /// why.
+    pub fn apply(&mut self) -> Vec<SettingRecord> {
+        std::mem::take(&mut self.wanted)
             .iter()
             .map(|change| self.apply_one(change))
             .collect()
@@ -161,7 +167,7 @@ impl HostSettings {
     }
 }
 
-impl Drop for HostSettings {
+impl Drop for Tuning {
     fn drop(&mut self) {
         let restoration = self.restore();
         if !restoration.is_complete() {
@@ -175,7 +181,7 @@ impl Drop for HostSettings {
 
 fn open_journal<'a>(
     journal: &'a mut Option<Journal>,
-    runtime: &RuntimeDir,
+    runtime: &Runtime,
     owner: &JournalOwner,
     wrap: &JournalFile,
 ) -> Result<&'a mut Journal, JournalError> {
@@ -245,9 +251,9 @@ fn steps(entries: &[JournalEntry]) -> Vec<Step<'_>> {
                 }),
             },
             JournalEntry::Became { key, value } => {
-                values_of(&mut steps, key)
-                    .into_iter()
-                    .for_each(|ours| ours.push(value));
+                if let Some(ours) = values_of(&mut steps, key) {
+                    ours.push(value);
+                }
             }
             JournalEntry::Object { kind, name } => steps.push(Step::Object { kind, name }),
         }

@@ -50,6 +50,16 @@ pub fn up_with(
     }
 }
 
+/// Removes an object that the journal of a crashed run names; not an error when it is gone already.
+///
+/// # Errors
+/// When it cannot be removed.
+pub fn remove_object(kind: &str, name: &str) -> Result<(), String> {
+    Err(format!(
+        "this version does not know how to remove {kind} {name}"
+    ))
+}
+
 /// What a worker's stream brings to the conductor.
 #[derive(Debug)]
 pub enum FromWorker {

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::domain::{SettingScope, SettingValue};
-use crate::host::{Durable, Readers, Recovery, recover};
+use crate::host::{Durable, Readers, Recovery, recover_with};
 use crate::kernel::sysctl::Sysctl;
 
 /// Burns down by one with each operation on the outside world; when it is down, nothing works any more.
@@ -76,7 +76,7 @@ impl Durable for FusedFile {
 struct Host {
     _folder: TempDir,
     root: PathBuf,
-    runtime: RuntimeDir,
+    runtime: Runtime,
 }
 
 impl Host {
@@ -88,7 +88,7 @@ impl Host {
         for (key, value) in values {
             fs::write(root.join(key), value).expect("writes");
         }
-        let runtime = RuntimeDir::at(folder.path().join("run"), Readers::Owner).expect("makes it");
+        let runtime = Runtime::at(folder.path().join("run"), Readers::Owner).expect("makes it");
         Self {
             _folder: folder,
             root,
@@ -106,11 +106,12 @@ impl Host {
     }
 
     /// The settings of a run in a process that is not there any more.
-    fn run(&self, fuse: &Fuse, torn_at: usize) -> HostSettings {
+    fn run(&self, wanted: &[SettingChange], fuse: &Fuse, torn_at: usize) -> Tuning {
         let file_fuse = fuse.clone();
-        HostSettings::with_owner(
+        Tuning::with_parts(
             &self.runtime,
             dead_owner("this-boot"),
+            wanted.to_vec(),
             Box::new(FusedStore(self.sysctl(), fuse.clone())),
             no_objects,
             Box::new(move |file| Box::new(FusedFile(file, file_fuse.clone(), torn_at))),
@@ -118,7 +119,7 @@ impl Host {
     }
 
     fn recover(&self) -> Vec<crate::host::Recovered> {
-        match recover(&self.runtime, &self.sysctl(), no_objects).expect("recovers") {
+        match recover_with(&self.runtime, &self.sysctl(), no_objects).expect("recovers") {
             Recovery::Done(recovered) => recovered,
             Recovery::LiveRun(who) => panic!("nobody lives: {who}"),
         }
@@ -184,8 +185,8 @@ proptest! {
         torn_at in 0..200_usize,
     ) {
         let host = Host::with(&originals);
-        let mut settings = host.run(&Fuse::of(dies_after), torn_at);
-        settings.apply(&changes);
+        let mut settings = host.run(&changes, &Fuse::of(dies_after), torn_at);
+        settings.apply();
         // A killed process drops nothing.
         std::mem::forget(settings);
         for recovered in host.recover() {
@@ -202,8 +203,8 @@ proptest! {
         dies_after in 0..20_usize,
     ) {
         let host = Host::with(&originals);
-        let mut settings = host.run(&Fuse::of(usize::MAX), 0);
-        settings.apply(&changes);
+        let mut settings = host.run(&changes, &Fuse::of(usize::MAX), 0);
+        settings.apply();
         std::mem::forget(settings);
         let kept: Vec<(PathBuf, Vec<u8>)> = host
             .journals()
@@ -211,7 +212,7 @@ proptest! {
             .map(|path| { let bytes = fs::read(&path).expect("reads"); (path, bytes) })
             .collect();
         let dying = FusedStore(host.sysctl(), Fuse::of(dies_after));
-        recover(&host.runtime, &dying, no_objects).expect("recovers what it can");
+        recover_with(&host.runtime, &dying, no_objects).expect("recovers what it can");
         // Dead before the journal was removed.
         for (path, bytes) in kept {
             fs::write(path, bytes).expect("writes");
@@ -227,8 +228,8 @@ proptest! {
         changes in changes(),
     ) {
         let host = Host::with(&originals);
-        let mut settings = host.run(&Fuse::of(usize::MAX), 0);
-        let records = settings.apply(&changes);
+        let mut settings = host.run(&changes, &Fuse::of(usize::MAX), 0);
+        let records = settings.apply();
         let restoration = settings.restore();
         prop_assert!(restoration.is_complete());
         prop_assert_eq!(host.values(&originals), originals);
@@ -244,6 +245,10 @@ proptest! {
     }
 }
 
+fn to_twenty() -> Vec<SettingChange> {
+    vec![change("key0", SettingValue::AtLeast(20))]
+}
+
 fn host_with_one(value: &str) -> (Host, BTreeMap<String, String>) {
     let originals = BTreeMap::from([("key0".to_owned(), value.to_owned())]);
     (Host::with(&originals), originals)
@@ -252,8 +257,8 @@ fn host_with_one(value: &str) -> (Host, BTreeMap<String, String>) {
 #[test]
 fn a_value_that_somebody_else_wrote_is_reported_and_left_alone() {
     let (host, _) = host_with_one("10");
-    let mut settings = host.run(&Fuse::of(usize::MAX), 0);
-    settings.apply(&[change("key0", SettingValue::AtLeast(20))]);
+    let mut settings = host.run(&to_twenty(), &Fuse::of(usize::MAX), 0);
+    settings.apply();
     host.sysctl().write("key0", "30").expect("writes");
     let restoration = settings.restore();
     let expected = RestoreOutcome::ChangedByOthers("30".to_owned());
@@ -264,8 +269,8 @@ fn a_value_that_somebody_else_wrote_is_reported_and_left_alone() {
 #[test]
 fn a_value_that_is_large_enough_needs_no_journal() {
     let (host, _) = host_with_one("50");
-    let mut settings = host.run(&Fuse::of(usize::MAX), 0);
-    let records = settings.apply(&[change("key0", SettingValue::AtLeast(20))]);
+    let mut settings = host.run(&to_twenty(), &Fuse::of(usize::MAX), 0);
+    let records = settings.apply();
     assert!(!records[0].changed);
     assert_eq!(records[0].error, None);
     assert!(host.journals().is_empty());
@@ -275,8 +280,8 @@ fn a_value_that_is_large_enough_needs_no_journal() {
 fn a_panic_puts_everything_back() {
     let (host, originals) = host_with_one("10");
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let mut settings = host.run(&Fuse::of(usize::MAX), 0);
-        settings.apply(&[change("key0", SettingValue::AtLeast(20))]);
+        let mut settings = host.run(&to_twenty(), &Fuse::of(usize::MAX), 0);
+        settings.apply();
         assert_eq!(host.sysctl().read("key0").expect("reads"), "20");
         panic!("as a defect would");
     }));
@@ -287,14 +292,15 @@ fn a_panic_puts_everything_back() {
 #[test]
 fn a_journal_of_another_boot_is_dropped_with_a_note() {
     let (host, _) = host_with_one("10");
-    let mut settings = HostSettings::with_owner(
+    let mut settings = Tuning::with_parts(
         &host.runtime,
         dead_owner("another-boot"),
+        vec![change("key0", SettingValue::AtLeast(20))],
         Box::new(host.sysctl()),
         no_objects,
         Box::new(|file| Box::new(file)),
     );
-    settings.apply(&[change("key0", SettingValue::AtLeast(20))]);
+    settings.apply();
     std::mem::forget(settings);
     let recovered = host.recover();
     assert!(
@@ -311,10 +317,10 @@ fn a_journal_of_another_boot_is_dropped_with_a_note() {
 #[test]
 fn nothing_is_undone_while_a_run_is_under_way() {
     let (host, _) = host_with_one("10");
-    let lock = RunLock::take(&host.runtime, None).expect("takes it");
-    let mut settings = host.run(&Fuse::of(usize::MAX), 0);
-    settings.apply(&[change("key0", SettingValue::AtLeast(20))]);
-    let found = recover(&host.runtime, &host.sysctl(), no_objects).expect("looks");
+    let lock = Lock::take(&host.runtime, None).expect("takes it");
+    let mut settings = host.run(&to_twenty(), &Fuse::of(usize::MAX), 0);
+    settings.apply();
+    let found = recover_with(&host.runtime, &host.sysctl(), no_objects).expect("looks");
     assert!(matches!(found, Recovery::LiveRun(_)));
     assert_eq!(host.sysctl().read("key0").expect("reads"), "20");
     drop(lock);
@@ -338,14 +344,15 @@ impl SettingStore for Rounding {
 #[test]
 fn a_value_that_the_kernel_rounded_is_still_ours() {
     let (host, originals) = host_with_one("16");
-    let mut settings = HostSettings::with_owner(
+    let mut settings = Tuning::with_parts(
         &host.runtime,
         dead_owner("this-boot"),
+        vec![change("key0", SettingValue::AtLeast(100))],
         Box::new(Rounding(host.sysctl())),
         no_objects,
         Box::new(|file| Box::new(file)),
     );
-    let records = settings.apply(&[change("key0", SettingValue::AtLeast(100))]);
+    let records = settings.apply();
     assert_eq!(records[0].in_force.as_deref(), Some("128"));
     std::mem::forget(settings);
     assert!(host.recover()[0].restoration.is_complete());
@@ -355,18 +362,20 @@ fn a_value_that_the_kernel_rounded_is_still_ours() {
 #[test]
 fn an_object_that_could_not_be_removed_keeps_its_journal() {
     fn remove(kind: &str, name: &str) -> Result<(), String> {
-        assert_eq!((kind, name), ("table", "c1m-00000001"));
-        Ok(())
+        match (kind, name) {
+            ("table", "c1m-00000001") => Ok(()),
+            _ => Err(format!("nobody made {kind} {name}")),
+        }
     }
     let (host, _) = host_with_one("10");
-    let mut settings = host.run(&Fuse::of(usize::MAX), 0);
+    let mut settings = host.run(&[], &Fuse::of(usize::MAX), 0);
     settings
         .note_object("table", "c1m-00000001")
         .expect("notes it");
     let restoration = settings.restore();
     assert!(!restoration.is_complete());
     assert_eq!(host.journals().len(), 1);
-    let found = recover(&host.runtime, &host.sysctl(), remove).expect("recovers");
+    let found = recover_with(&host.runtime, &host.sysctl(), remove).expect("recovers");
     assert!(matches!(found, Recovery::Done(all) if all[0].restoration.is_complete()));
     assert!(host.journals().is_empty());
 }
@@ -375,8 +384,8 @@ fn an_object_that_could_not_be_removed_keeps_its_journal() {
 fn the_journal_is_the_owners_alone() {
     use std::os::unix::fs::MetadataExt;
     let (host, _) = host_with_one("10");
-    let mut settings = host.run(&Fuse::of(usize::MAX), 0);
-    settings.apply(&[change("key0", SettingValue::AtLeast(20))]);
+    let mut settings = host.run(&to_twenty(), &Fuse::of(usize::MAX), 0);
+    settings.apply();
     let mode = |path: &Path| path.metadata().expect("is there").mode() & 0o777;
     assert_eq!(mode(&host.journals()[0]), 0o600);
 }
