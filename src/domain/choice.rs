@@ -47,7 +47,7 @@ pub enum EngineKind {
 named!(EngineKind { Epoll => "epoll", Tokio => "tokio" });
 
 /// What a worker does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Opens connections.

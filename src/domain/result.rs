@@ -39,22 +39,28 @@ impl fmt::Display for RunVerdict {
 pub struct RunResult {
     /// Version of this format.
     pub schema_version: u32,
-    /// Name of the run.
-    pub run: String,
-    /// Name of the scenario.
-    pub scenario: String,
-    /// Wall clock at the start, RFC 3339, UTC.
-    pub started: String,
+    /// Name of the run; null where the recording does not say.
+    pub run: Option<String>,
+    /// Name of the scenario; null where the recording does not say.
+    pub scenario: Option<String>,
+    /// Wall clock at the start, RFC 3339, UTC; null where the recording does not say.
+    pub started: Option<String>,
+    /// Version of the program that ran, with its git revision; null where the recording does not say.
+    pub program: Option<String>,
+    /// `uname -r`; null where the recording does not say.
+    pub kernel: Option<String>,
     /// How it ended.
     pub verdict: RunVerdict,
     /// Each reason for a verdict other than `held`.
     pub reasons: Vec<String>,
     /// Whether fewer connections were planned than asked for, because the machine is smaller.
     pub reduced: bool,
-    /// `docker`, `loopback` or `netns`.
-    pub place: String,
-    /// `epoll` or `tokio`.
-    pub engine: String,
+    /// `docker`, `loopback` or `netns`; null when the run ended before it chose.
+    pub place: Option<String>,
+    /// The server's engine, `epoll` or `tokio`; null when there was no plan.
+    pub engine: Option<String>,
+    /// The clients' engine.
+    pub client_engine: Option<String>,
     /// How many.
     pub connections: Connections,
     /// How fast.
@@ -77,13 +83,21 @@ pub struct RunResult {
     pub thresholds: Vec<ThresholdResult>,
 }
 
+impl RunResult {
+    /// The JSON schema of `result.json`, published as `lab/schema/result.schema.json`.
+    #[must_use]
+    pub fn schema() -> String {
+        format!("{:#}\n", schemars::schema_for!(Self).as_value())
+    }
+}
+
 /// How many connections.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Connections {
-    /// Asked for by the scenario.
-    pub requested: u64,
-    /// Planned; less than requested only when `reduced`.
-    pub target: u64,
+    /// Asked for by the scenario; null when there was no plan.
+    pub requested: Option<u64>,
+    /// Planned; less than requested only when `reduced`. Null when there was no plan.
+    pub target: Option<u64>,
     /// The largest number open at once.
     pub established_peak: u64,
     /// Open at the end of the hold, on both ends.

@@ -92,7 +92,10 @@ impl Folder {
     }
 
     /// Makes a directory inside, where it is not there yet.
-    pub(super) fn make(&self, name: &str) -> Result<(), RecordError> {
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make(&self, name: &str) -> Result<(), RecordError> {
         let path = self.path.join(name);
         fs::create_dir_all(&path).map_err(|source| RecordError::Make {
             path: path.clone(),

@@ -20,7 +20,7 @@ pub const SAMPLES: &str = "samples.jsonl";
 /// One [`crate::domain::Envelope`] a line.
 pub const EVENTS: &str = "events.jsonl";
 /// The scenario with every default applied.
-pub const SCENARIO_RESOLVED: &str = "scenario.resolved.yaml";
+pub const SCENARIO: &str = "scenario.resolved.yaml";
 /// The plan.
 pub const PLAN: &str = "plan.json";
 /// The host as it was found.

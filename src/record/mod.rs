@@ -11,8 +11,8 @@ mod write;
 pub use error::RecordError;
 pub use folder::{Folder, Owner};
 pub use layout::{
-    CHARTS, EVENTS, FACTS, LATEST, PLAN, REPORT, RESULT, RUN, RunIdentity, SAMPLES,
-    SCENARIO_RESOLVED, SCHEMA_VERSION, WORKERS, directory_name, worker_log,
+    CHARTS, EVENTS, FACTS, LATEST, PLAN, REPORT, RESULT, RUN, RunIdentity, SAMPLES, SCENARIO,
+    SCHEMA_VERSION, WORKERS, directory_name, worker_log,
 };
 pub use read::{Recording, read};
 pub use write::RunDir;

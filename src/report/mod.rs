@@ -1,1 +1,22 @@
-//! A recording becomes a report: markdown, charts, JSON and text. Pure.
+//! From a recording to a report: figures, text, charts. Everything but [`write_all`] is pure.
+
+mod analyse;
+mod charts;
+mod headline;
+mod markdown;
+mod model;
+mod number;
+mod text;
+mod write;
+
+pub use analyse::analyse;
+pub use charts::{Chart, ChartError, charts};
+pub use markdown::markdown;
+pub use model::*;
+pub use text::text;
+pub use write::{ReportError, render, result, write_all};
+
+#[cfg(test)]
+mod staged;
+#[cfg(test)]
+mod tests;

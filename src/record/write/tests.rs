@@ -54,7 +54,7 @@ fn what_is_written_is_read_again() {
         run.event(&event(number)).expect("writes");
         run.sample(&sample(u64::from(number))).expect("writes");
     }
-    run.write_json(super::super::PLAN, &"a plan")
+    run.write_json(crate::record::PLAN, &"a plan")
         .expect("writes");
     run.worker_log(WorkerId::SERVER, "hello").expect("writes");
     run.sync().expect("syncs");

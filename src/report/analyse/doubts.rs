@@ -1,0 +1,399 @@
+//! What a reader should doubt, each in a sentence with its figure: found in the recording, never assumed.
+
+use crate::domain::{
+    CpuTicks, HostFacts, NamespaceSample, Phase, Reading, RestoreOutcome, Sample, SizeSource,
+    VerifyShare,
+};
+use crate::plan::Plan;
+
+use super::processor;
+use super::story::Story;
+use crate::report::model::{MemoryDetail, Slope};
+use crate::report::number::{bytes_each, figure, grouped, percent, seconds};
+
+/// What doubts are found from.
+pub(super) struct Grounds<'a> {
+    pub(super) story: &'a Story,
+    pub(super) plan: &'a Reading<Plan>,
+    pub(super) facts: &'a Reading<HostFacts>,
+    pub(super) samples: &'a [Sample],
+    pub(super) damage: &'a [String],
+    pub(super) memory: &'a Reading<MemoryDetail>,
+    pub(super) slope: &'a Reading<Slope>,
+}
+
+/// Time taken by the hypervisor above which rates are not this machine's.
+const STEAL_SHARE: f64 = 0.01;
+/// Idle time below which the processors, not the kernel's limits, set the pace.
+const IDLE_SHARE: f64 = 0.05;
+/// Foreign user time above which somebody else was at work.
+const FOREIGN_SHARE: f64 = 0.05;
+/// The observer's share of one processor above which it disturbs what it observes.
+const OBSERVER_SHARE: f64 = 0.02;
+/// Seconds between two samples above which something held the observer up.
+const LATE_SECONDS: f64 = 2.0;
+/// Share of the total above which memory is not explained.
+const RESIDUAL_SHARE: f64 = 0.02;
+
+/// All doubts, the gravest kinds first.
+pub(super) fn doubts(grounds: &Grounds<'_>) -> Vec<String> {
+    let mut doubts = Vec::new();
+    doubts.extend(
+        grounds
+            .damage
+            .iter()
+            .map(|what| format!("The recording is damaged: {what}.")),
+    );
+    doubts.extend(grounds.story.warnings.iter().map(|text| sentence(text)));
+    if let (Some(first), Some(last)) = (grounds.samples.first(), grounds.samples.last()) {
+        counters(first, last, &mut doubts);
+        machine(grounds, first, last, &mut doubts);
+    }
+    kernel_log(grounds.samples, &mut doubts);
+    settings(grounds.story, &mut doubts);
+    memory(grounds, &mut doubts);
+    shape(grounds, &mut doubts);
+    doubts
+}
+
+/// Counters of the network that should have stood still.
+fn counters(first: &Sample, last: &Sample, doubts: &mut Vec<String>) {
+    const SUSPECTS: [(&str, &str); 9] = [
+        (
+            "ListenOverflows",
+            "the accept queue was full: a larger backlog and net.core.somaxconn",
+        ),
+        (
+            "ListenDrops",
+            "connections were dropped by a listener, and clients had to try again",
+        ),
+        (
+            "TCPReqQFullDrop",
+            "the queue of half-open connections was full and dropped some",
+        ),
+        (
+            "TCPReqQFullDoCookies",
+            "the queue of half-open connections was full and SYN cookies went out",
+        ),
+        (
+            "TCPSynRetrans",
+            "SYNs were sent again, at the earliest after a second: they bend the latencies",
+        ),
+        ("TCPTimeouts", "retransmission timers ran out"),
+        (
+            "EmbryonicRsts",
+            "connections were reset before they were open",
+        ),
+        (
+            "TCPAbortOnMemory",
+            "the kernel ended connections for want of memory, or for too many orphans",
+        ),
+        ("TCPMemoryPressures", "TCP was under memory pressure"),
+    ];
+    for now in &last.namespaces {
+        let then = first
+            .namespaces
+            .iter()
+            .find(|before| before.host == now.host);
+        for (name, meaning) in SUSPECTS {
+            let grown = grown(then, now, name);
+            if grown > 0 {
+                doubts.push(format!(
+                    "{name} grew by {} on {}: {meaning}.",
+                    grouped(grown),
+                    now.host.name()
+                ));
+            }
+        }
+        let entries =
+            |sample: &NamespaceSample| sample.conntrack.present().map(|track| track.entries);
+        let before = then.and_then(entries).unwrap_or(0);
+        if let Some(after) = entries(now).filter(|after| *after > before + 100) {
+            doubts.push(format!(
+                "Connection tracking is in the path: {} entries more on {}, which cost memory and bound the number.",
+                grouped(after - before),
+                now.host.name()
+            ));
+        }
+    }
+    if let (Some(then), Some(now)) = (
+        first.softnet_dropped.present(),
+        last.softnet_dropped.present(),
+    ) && now > then
+    {
+        doubts.push(format!(
+            "A processor's backlog dropped {} packets (net.core.netdev_max_backlog).",
+            grouped(now - then)
+        ));
+    }
+    for group in &last.cgroups {
+        if let Some(kills) = group.oom_kills.present().filter(|kills| **kills > 0) {
+            doubts.push(format!("{} killed {kills} times for memory.", group.worker));
+        }
+    }
+}
+
+/// By how much a counter grew between two samples of a namespace.
+pub(super) fn grown(then: Option<&NamespaceSample>, now: &NamespaceSample, name: &str) -> u64 {
+    let value = |sample: &NamespaceSample| {
+        let tcp = sample.tcp.present();
+        tcp.and_then(|tcp| tcp.counters.get(name).copied())
+            .unwrap_or(0)
+    };
+    value(now).saturating_sub(then.map_or(0, value))
+}
+
+/// The machine: swap, processors, the observer.
+fn machine(grounds: &Grounds<'_>, first: &Sample, last: &Sample, doubts: &mut Vec<String>) {
+    let swapped = grounds
+        .samples
+        .iter()
+        .filter_map(|sample| sample.memory.present())
+        .map(|memory| memory.swap_total.saturating_sub(memory.swap_free).bytes());
+    let before = first.memory.present().map_or(0, |memory| {
+        memory.swap_total.saturating_sub(memory.swap_free).bytes()
+    });
+    if let Some(most) = swapped.max().filter(|most| *most > before) {
+        doubts.push(format!(
+            "Swap was used ({} more than before): memory per connection is too low by what went there.",
+            crate::report::number::bytes((most - before) as f64)
+        ));
+    }
+    if let Some((from, until)) = grounds.story.ramp() {
+        ramp_processors(grounds.samples, from, until, doubts);
+    }
+    if let (Some(then), Some(now)) = (
+        first.observer_cpu_seconds.present(),
+        last.observer_cpu_seconds.present(),
+    ) {
+        let share = (now - then) / (last.at_seconds - first.at_seconds).max(1.0);
+        if share > OBSERVER_SHARE {
+            doubts.push(format!(
+                "The observer used {} of one processor.",
+                percent(share)
+            ));
+        }
+    }
+    let late = grounds
+        .samples
+        .windows(2)
+        .map(|pair| pair[1].at_seconds - pair[0].at_seconds)
+        .fold(0.0, f64::max);
+    if late > LATE_SECONDS {
+        doubts.push(format!(
+            "Samples are up to {} apart, where one a second was planned: the machine was busy or stood still.",
+            seconds(late)
+        ));
+    }
+}
+
+fn ramp_processors(samples: &[Sample], from: f64, until: f64, doubts: &mut Vec<String>) {
+    let during: Vec<&Sample> = samples
+        .iter()
+        .filter(|sample| (from..=until).contains(&sample.at_seconds))
+        .collect();
+    let (Some(first), Some(last)) = (during.first(), during.last()) else {
+        return;
+    };
+    let Some(shares) = processor::between(first, last) else {
+        return;
+    };
+    if shares.steal > STEAL_SHARE {
+        doubts.push(format!(
+            "The hypervisor took {} of the processor time during the ramp: rates and latencies are not this machine's alone.",
+            percent(shares.steal)
+        ));
+    }
+    if shares.idle < IDLE_SHARE {
+        doubts.push(format!(
+            "The processors were busy throughout the ramp ({} idle), and clients and server share them: the rate is that of both together, not the server's own limit.",
+            percent(shares.idle)
+        ));
+    }
+    let (Some(then), Some(now)) = (first.cpu.present(), last.cpu.present()) else {
+        return;
+    };
+    let ours: u64 = last
+        .processes
+        .iter()
+        .map(|process| {
+            let before = processor::process(first, process.worker);
+            process
+                .user_ticks
+                .saturating_sub(before.map_or(0, |before| before.user_ticks))
+        })
+        .sum();
+    let past = |field: fn(&CpuTicks) -> u64| field(now).saturating_sub(field(then));
+    let user = past(|ticks| ticks.user) + past(|ticks| ticks.nice);
+    let elapsed = (last.at_seconds - first.at_seconds) * processor::TICKS_PER_SECOND;
+    let foreign = user.saturating_sub(ours) as f64;
+    if elapsed > 0.0 && foreign / elapsed > FOREIGN_SHARE {
+        doubts.push(format!(
+            "Other programs used {} of one processor during the ramp (user time that is not the workers').",
+            percent(foreign / elapsed)
+        ));
+    }
+}
+
+fn kernel_log(samples: &[Sample], doubts: &mut Vec<String>) {
+    const SHOWN: usize = 5;
+    let lines: Vec<&str> = log_lines(samples);
+    for line in lines.iter().take(SHOWN) {
+        doubts.push(format!("The kernel's log says: `{line}`."));
+    }
+    if lines.len() > SHOWN {
+        doubts.push(format!(
+            "The kernel's log has {} lines more of that kind.",
+            lines.len() - SHOWN
+        ));
+    }
+    if let Some(gap) = samples.last().and_then(|sample| sample.kernel_log.gap()) {
+        doubts.push(format!(
+            "The kernel's log could not be read ({gap}): messages about orphans or memory would not be seen."
+        ));
+    }
+}
+
+/// Every line of the kernel's log that was recorded.
+pub(super) fn log_lines(samples: &[Sample]) -> Vec<&str> {
+    samples
+        .iter()
+        .filter_map(|sample| sample.kernel_log.present())
+        .flatten()
+        .map(|message| message.text.as_str())
+        .collect()
+}
+
+fn settings(story: &Story, doubts: &mut Vec<String>) {
+    for record in &story.settings {
+        if let Some(error) = &record.error {
+            let place = record
+                .host
+                .map_or_else(|| "the host".to_owned(), crate::domain::HostIndex::name);
+            doubts.push(format!(
+                "{} is not as wanted on {place}: {error}.",
+                record.change.key
+            ));
+        }
+    }
+    for (key, outcome) in &story.restored {
+        match outcome {
+            RestoreOutcome::ChangedByOthers(value) => doubts.push(format!(
+                "{key} was changed by somebody else during the run, to {value}: it was left alone."
+            )),
+            RestoreOutcome::Failed(error) => {
+                doubts.push(format!("{key} could not be put back: {error}."));
+            }
+            RestoreOutcome::Restored | RestoreOutcome::AlreadyThere => {}
+        }
+    }
+}
+
+fn memory(grounds: &Grounds<'_>, doubts: &mut Vec<String>) {
+    if let Some(memory) = grounds.memory.present() {
+        if memory.residual.abs() > RESIDUAL_SHARE * memory.total().abs() {
+            doubts.push(format!(
+                "{} per connection are not explained by any row of /proc/meminfo.",
+                bytes_each(memory.residual / memory.connections)
+            ));
+        }
+        if let Some(gap) = memory.per_cpu_free.gap() {
+            doubts.push(format!(
+                "Free pages on per-CPU lists are not known ({gap}): the total may be off by some tens of megabytes."
+            ));
+        }
+        if let Some(slope) = grounds.slope.present() {
+            let difference = memory.total() / memory.connections;
+            let apart = (slope.slope - difference) / difference;
+            if apart.abs() > RESIDUAL_SHARE {
+                doubts.push(format!(
+                    "The slope ({}) and the difference between target and baseline ({}) disagree by {}: part of the memory does not grow with the connections, or grows in steps.",
+                    bytes_each(slope.slope),
+                    bytes_each(difference),
+                    percent(apart.abs())
+                ));
+            }
+        }
+    }
+    if let Some(facts) = grounds.facts.present()
+        && facts.objects.source != SizeSource::Slabinfo
+    {
+        doubts.push(
+            "Sizes of kernel objects were estimated for the plan: /proc/slabinfo is only for root."
+                .to_owned(),
+        );
+    }
+}
+
+/// What the shape of the experiment leaves open.
+fn shape(grounds: &Grounds<'_>, doubts: &mut Vec<String>) {
+    let replaced: u64 = grounds
+        .story
+        .workers
+        .values()
+        .filter_map(|worker| worker.progress.last())
+        .map(|(_, counters)| counters.ports_replaced)
+        .sum();
+    if replaced > 0 {
+        doubts.push(format!(
+            "{} source ports were in use elsewhere and were replaced by spare ones.",
+            grouped(replaced)
+        ));
+    }
+    if let Some(plan) = grounds.plan.present() {
+        match plan.verify {
+            VerifyShare::All => {}
+            VerifyShare::None => doubts.push(
+                "No connection was proved alive by an echo; both ends were only counted."
+                    .to_owned(),
+            ),
+            VerifyShare::Sample(share) => doubts.push(format!(
+                "Only {} connections were proved alive by an echo; the others were only counted.",
+                grouped(u64::from(share.get()))
+            )),
+        }
+        let workers = plan.workers.len();
+        if workers > 1 && grounds.story.began(Phase::Ramp).is_some() {
+            doubts.push(
+                "Both ends are on one machine: they share its processors and its memory, and no network lies between them."
+                    .to_owned(),
+            );
+        }
+    }
+    if grounds
+        .facts
+        .present()
+        .is_some_and(|facts| facts.virtual_machine)
+    {
+        doubts.push(
+            "This is a virtual machine: memory that the hypervisor took back is faulted in again by the first large run, which is then slower."
+                .to_owned(),
+        );
+    }
+    doubts.push(
+        "One repetition only: the rate of another run may differ; run it again before comparing."
+            .to_owned(),
+    );
+    let failed: u64 = grounds.story.failures.len() as u64;
+    if failed > 0 {
+        doubts.push(format!(
+            "{} failed connects are described above.",
+            figure(failed as f64)
+        ));
+    }
+}
+
+/// A text with a capital and a full stop.
+fn sentence(text: &str) -> String {
+    let mut letters = text.trim().chars();
+    let first: String = letters
+        .next()
+        .map(|letter| letter.to_uppercase().collect())
+        .unwrap_or_default();
+    let whole = format!("{first}{}", letters.as_str());
+    if whole.ends_with(['.', '!', '?']) {
+        whole
+    } else {
+        format!("{whole}.")
+    }
+}

@@ -1,0 +1,127 @@
+//! What charts are drawn from.
+
+use crate::domain::{Phase, Sample};
+
+use super::latency::over_held;
+use super::memory::beyond;
+use super::story::Story;
+use super::{doubts, processor};
+use crate::report::model::Series;
+
+/// Seconds over which a rate is taken: progress comes four times a second, and from several clients.
+const RATE_SECONDS: f64 = 1.0;
+
+/// Every series.
+pub(super) fn series(
+    story: &Story,
+    samples: &[Sample],
+    base: Option<&Sample>,
+    page: f64,
+) -> Series {
+    let memory = |sample: &Sample| beyond(base?, sample, page);
+    let ramp = story.ramp();
+    let inside = |at: f64| ramp.is_some_and(|(from, until)| (from..=until).contains(&at));
+    let drain = story.began(Phase::Drain);
+    Series {
+        connections: connections(story),
+        rate: rate(&story.opened),
+        memory: samples
+            .iter()
+            .filter_map(|sample| Some((sample.at_seconds, memory(sample)?)))
+            .collect(),
+        memory_over_connections: samples
+            .iter()
+            .filter(|sample| inside(sample.at_seconds))
+            .filter_map(|sample| Some((held_in(sample, base?)?, memory(sample)?)))
+            .collect(),
+        latency: over_held(
+            story
+                .latencies
+                .iter()
+                .map(|(_, held, counts)| (held.as_f64(), counts)),
+            story.peak().as_f64(),
+        ),
+        cpu: samples
+            .windows(2)
+            .filter_map(|pair| Some((pair[1].at_seconds, processor::between(&pair[0], &pair[1])?)))
+            .collect(),
+        listen_drops: listen_drops(samples),
+        drain: drain.map_or_else(Vec::new, |began| closing(samples, base, began)),
+        phases: story.began.clone(),
+    }
+}
+
+/// Connections held, from what clients say; level until the next change.
+fn connections(story: &Story) -> Vec<(f64, f64)> {
+    let ramp = story.ramp().map(|(from, _)| (from, 0.0));
+    let told = story.held.iter().map(|(at, held)| (*at, *held as f64));
+    ramp.into_iter().chain(told).collect()
+}
+
+fn rate(opened: &[(f64, u64)]) -> Vec<(f64, f64)> {
+    let mut rates = Vec::new();
+    let mut from: Option<(f64, u64)> = None;
+    for (at, count) in opened {
+        match from {
+            None => from = Some((*at, *count)),
+            Some((then, before)) if at - then >= RATE_SECONDS => {
+                let rate = count.saturating_sub(before) as f64 / (at - then);
+                rates.push((*at, rate));
+                from = Some((*at, *count));
+            }
+            Some(_) => {}
+        }
+    }
+    rates
+}
+
+/// Connections at the moment of a sample, as the kernel counts them: `CurrEstab` of all namespaces, which has each
+/// connection twice, because both ends are here.
+fn held_in(sample: &Sample, base: &Sample) -> Option<f64> {
+    let ends = |sample: &Sample| -> Option<u64> {
+        let each = sample.namespaces.iter();
+        let counts = each.map(|namespace| namespace.tcp.present().map(|tcp| tcp.established));
+        counts.sum()
+    };
+    if sample.namespaces.is_empty() {
+        return None;
+    }
+    Some(ends(sample)?.saturating_sub(ends(base)?) as f64 / 2.0)
+}
+
+fn listen_drops(samples: &[Sample]) -> Vec<(f64, f64)> {
+    let Some(first) = samples.first() else {
+        return Vec::new();
+    };
+    let series: Vec<(f64, f64)> = samples
+        .iter()
+        .map(|sample| {
+            let each = sample.namespaces.iter().map(|now| {
+                let then = first
+                    .namespaces
+                    .iter()
+                    .find(|before| before.host == now.host);
+                doubts::grown(then, now, "ListenDrops")
+            });
+            (sample.at_seconds, each.sum::<u64>() as f64)
+        })
+        .collect();
+    if series.iter().any(|(_, drops)| *drops > 0.0) {
+        series
+    } else {
+        Vec::new()
+    }
+}
+
+fn closing(samples: &[Sample], base: Option<&Sample>, began: f64) -> Vec<(f64, f64)> {
+    let Some(base) = base else {
+        return Vec::new();
+    };
+    let before = samples.iter().rfind(|sample| sample.at_seconds <= began);
+    let after = samples.iter().filter(|sample| sample.at_seconds > began);
+    before
+        .into_iter()
+        .chain(after)
+        .filter_map(|sample| Some(((sample.at_seconds - began).max(0.0), held_in(sample, base)?)))
+        .collect()
+}

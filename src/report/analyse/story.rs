@@ -1,0 +1,287 @@
+//! The events of a run, sorted by what they tell.
+
+use std::collections::BTreeMap;
+
+use crate::domain::{
+    ConnCount, Counters, Envelope, FailureNote, HostIndex, LatencyCounts, LossNote, Mark, Phase,
+    PhaseTime, PlaceChoice, RestoreOutcome, Role, RunEvent, RunVerdict, SettingRecord, StateCounts,
+    Verification, WorkerId,
+};
+
+/// What one worker did.
+#[derive(Debug, Default)]
+pub(super) struct WorkerStory {
+    /// Threads that hold a descriptor table, and the limit of one table.
+    pub(super) tables: Option<(u64, u64)>,
+    /// Its counters over time.
+    pub(super) progress: Vec<(f64, Counters)>,
+    /// How it ended, when it ended though nobody had asked it to.
+    pub(super) died: Option<String>,
+}
+
+/// The guard's word.
+#[derive(Debug, Clone)]
+pub(super) struct GuardStop {
+    pub(super) reason: String,
+    pub(super) at: ConnCount,
+    pub(super) would_fit: ConnCount,
+    pub(super) bytes_per_connection: f64,
+}
+
+/// Everything that the events tell.
+#[derive(Debug, Default)]
+pub(super) struct Story {
+    pub(super) started: Option<(String, Vec<String>, String)>,
+    pub(super) place: Option<PlaceChoice>,
+    pub(super) phases: Vec<PhaseTime>,
+    pub(super) began: Vec<(Phase, f64)>,
+    pub(super) settings: Vec<SettingRecord>,
+    pub(super) restored: BTreeMap<String, RestoreOutcome>,
+    pub(super) workers: BTreeMap<WorkerId, WorkerStory>,
+    /// When, from which number held on, and what.
+    pub(super) latencies: Vec<(f64, ConnCount, LatencyCounts)>,
+    pub(super) losses: Vec<(f64, WorkerId, LossNote)>,
+    pub(super) failures: Vec<(WorkerId, FailureNote)>,
+    pub(super) marks: BTreeMap<Mark, (f64, u64)>,
+    pub(super) counted: BTreeMap<(Role, HostIndex), (StateCounts, f64)>,
+    pub(super) verification: Option<Verification>,
+    pub(super) guard: Option<GuardStop>,
+    pub(super) interrupted: Option<(String, Phase)>,
+    pub(super) warnings: Vec<String>,
+    pub(super) failed: Vec<(String, Option<String>)>,
+    pub(super) leftovers: Vec<String>,
+    pub(super) ended: Option<RunVerdict>,
+    /// Connections held by all clients, whenever that changed.
+    pub(super) held: Vec<(f64, u64)>,
+    /// Connections opened by all clients, whenever that changed.
+    pub(super) opened: Vec<(f64, u64)>,
+    /// When the last event happened.
+    pub(super) last_seconds: f64,
+}
+
+impl Story {
+    /// Reads the events in order.
+    pub(super) fn of(events: &[Envelope]) -> Self {
+        let mut story = Self::default();
+        for event in events {
+            story.last_seconds = story.last_seconds.max(event.at_seconds);
+            story.take(event.at_seconds, &event.event);
+        }
+        story
+    }
+
+    fn take(&mut self, at: f64, event: &RunEvent) {
+        match event {
+            RunEvent::Started {
+                wall_clock,
+                command,
+                version,
+            } => self.started = Some((wall_clock.clone(), command.clone(), version.clone())),
+            RunEvent::Place(choice) => self.place = Some(choice.clone()),
+            RunEvent::PhaseBegan { phase } => self.began.push((*phase, at)),
+            RunEvent::PhaseEnded(time) => self.phases.push(*time),
+            RunEvent::Setting(record) => self.settings.push(record.clone()),
+            RunEvent::SettingRestored { key, outcome } => {
+                self.restored.insert(key.clone(), outcome.clone());
+            }
+            RunEvent::WorkerReady {
+                worker,
+                tables,
+                descriptors_per_table,
+                ..
+            } => {
+                self.workers.entry(*worker).or_default().tables =
+                    Some((*tables, *descriptors_per_table));
+            }
+            RunEvent::Progress {
+                worker,
+                counters,
+                latency,
+            } => self.progress(at, *worker, counters, latency.as_ref()),
+            RunEvent::Lost { worker, note } => self.losses.push((at, *worker, note.clone())),
+            RunEvent::ConnectFailed { worker, note } => {
+                self.failures.push((*worker, note.clone()));
+            }
+            RunEvent::WorkerExited {
+                worker,
+                code,
+                signal,
+                oom_killed,
+                expected: false,
+            } => self.died(at, *worker, *code, *signal, *oom_killed),
+            RunEvent::WorkerExited { .. } => {}
+            RunEvent::Marked { mark, sample } => {
+                self.marks.insert(*mark, (at, *sample));
+            }
+            RunEvent::Counted {
+                host,
+                role,
+                states,
+                took_seconds,
+            } => {
+                // What is counted while or after connections are closed proves that they are gone, not that they were.
+                if self.began(Phase::Drain).is_some() {
+                    return;
+                }
+                self.counted
+                    .insert((*role, *host), (states.clone(), *took_seconds));
+            }
+            RunEvent::Verified(verification) => self.verification = Some(verification.clone()),
+            RunEvent::GuardStopped {
+                reason,
+                at,
+                would_fit,
+                bytes_per_connection,
+            } => {
+                self.guard = Some(GuardStop {
+                    reason: reason.clone(),
+                    at: *at,
+                    would_fit: *would_fit,
+                    bytes_per_connection: *bytes_per_connection,
+                });
+            }
+            RunEvent::Interrupted { signal, phase } => {
+                self.interrupted
+                    .get_or_insert_with(|| (signal.clone(), *phase));
+            }
+            RunEvent::Warning { text } => self.warnings.push(text.clone()),
+            RunEvent::Failed { error, hint } => self.failed.push((error.clone(), hint.clone())),
+            RunEvent::Leftover { what } => self.leftovers.push(what.clone()),
+            RunEvent::Ended { verdict } => self.ended = Some(*verdict),
+        }
+    }
+
+    fn progress(
+        &mut self,
+        at: f64,
+        worker: WorkerId,
+        counters: &Counters,
+        latency: Option<&LatencyCounts>,
+    ) {
+        let known = &mut self.workers.entry(worker).or_default().progress;
+        known.push((at, counters.clone()));
+        if worker.is_server() {
+            return;
+        }
+        let held = self.clients_now(|counters| counters.established);
+        let opened = self.clients_now(|counters| counters.opened);
+        self.held.push((at, held.count()));
+        self.opened.push((at, opened.count()));
+        if let Some(latency) = latency {
+            self.latencies.push((at, held, latency.clone()));
+        }
+    }
+
+    fn died(
+        &mut self,
+        at: f64,
+        worker: WorkerId,
+        code: Option<i32>,
+        signal: Option<i32>,
+        oom_killed: Option<bool>,
+    ) {
+        let how = match (code, signal) {
+            (_, Some(signal)) => format!("ended by signal {signal}"),
+            (Some(code), None) => format!("exited with code {code}"),
+            (None, None) => "ended".to_owned(),
+        };
+        let memory = if oom_killed == Some(true) {
+            ", killed for memory"
+        } else {
+            ""
+        };
+        let story = self.workers.entry(worker).or_default();
+        story.died = Some(format!("{worker} {how}{memory} at {at:.1} s"));
+        // What a dead worker held is gone, though nobody is left to say so.
+        if let Some((_, last)) = story.progress.last().cloned() {
+            let gone = Counters {
+                established: ConnCount::ZERO,
+                in_flight: ConnCount::ZERO,
+                ..last
+            };
+            self.progress(at, worker, &gone, None);
+        }
+    }
+
+    fn clients_now(&self, what: impl Fn(&Counters) -> ConnCount) -> ConnCount {
+        self.workers
+            .iter()
+            .filter(|(worker, _)| !worker.is_server())
+            .filter_map(|(_, story)| story.progress.last())
+            .map(|(_, counters)| what(counters))
+            .sum()
+    }
+
+    /// Connections that the clients held at `at`.
+    pub(super) fn held_at(&self, at: f64) -> ConnCount {
+        let known = self.held.iter().rev().find(|(time, _)| *time <= at);
+        ConnCount::new(known.map_or(0, |(_, held)| *held))
+    }
+
+    /// The largest number that the clients held at once.
+    pub(super) fn peak(&self) -> ConnCount {
+        ConnCount::new(self.held.iter().map(|(_, held)| *held).max().unwrap_or(0))
+    }
+
+    /// The counters of one worker, last heard of before `at`.
+    pub(super) fn counters_at(&self, worker: WorkerId, at: f64) -> Option<&Counters> {
+        let progress = &self.workers.get(&worker)?.progress;
+        let last = progress.iter().rev().find(|(time, _)| *time <= at);
+        last.map(|(_, counters)| counters)
+    }
+
+    /// The clients that were heard of.
+    pub(super) fn clients(&self) -> impl Iterator<Item = WorkerId> {
+        let workers = self.workers.keys().copied();
+        workers.filter(|worker| !worker.is_server())
+    }
+
+    /// When a phase began.
+    pub(super) fn began(&self, phase: Phase) -> Option<f64> {
+        let found = self.began.iter().find(|(began, _)| *began == phase);
+        found.map(|(_, at)| *at)
+    }
+
+    /// How long a phase took, when it ended.
+    pub(super) fn length(&self, phase: Phase) -> Option<f64> {
+        let found = self.phases.iter().find(|time| time.phase == phase);
+        found.map(|time| time.seconds)
+    }
+
+    /// When connections began to be closed on purpose, or the end of what is known.
+    pub(super) fn drain_began(&self) -> f64 {
+        self.began(Phase::Drain)
+            .or_else(|| self.began(Phase::Teardown))
+            .unwrap_or(self.last_seconds)
+    }
+
+    /// The span of the ramp, from the first connection to the last.
+    pub(super) fn ramp(&self) -> Option<(f64, f64)> {
+        let mark = |mark| self.marks.get(&mark).map(|(at, _)| *at);
+        let from = mark(Mark::RampStart).or_else(|| self.began(Phase::Ramp))?;
+        let until = mark(Mark::RampEnd)
+            .or_else(|| Some(from + self.length(Phase::Ramp)?))
+            .unwrap_or_else(|| self.drain_began());
+        Some((from, until))
+    }
+
+    /// Sockets of one end by state, over all hosts, with the seconds that counting took; nothing where it was not counted.
+    pub(super) fn counted(&self, role: Role) -> Option<(StateCounts, f64)> {
+        let mut all = StateCounts::default();
+        let mut took = 0.0;
+        let mut any = false;
+        for (states, seconds) in self
+            .counted
+            .iter()
+            .filter(|((of, _), _)| *of == role)
+            .map(|(_, counted)| counted)
+        {
+            any = true;
+            took += seconds;
+            for (state, count) in &states.0 {
+                *all.0.entry(*state).or_default() += count;
+            }
+        }
+        any.then_some((all, took))
+    }
+}

@@ -1,0 +1,201 @@
+//! What a run came to, and why. A run is held only when everything that was asked for is proved.
+
+use crate::domain::{
+    ConnCount, Phase, Reading, Role, RunVerdict, TcpState, ThresholdResult, VerifyShare,
+};
+use crate::plan::Plan;
+
+use super::story::Story;
+use crate::report::model::MemoryDetail;
+use crate::report::number::{grouped, seconds};
+
+/// What the verdict is found from.
+pub(super) struct Evidence<'a> {
+    pub(super) story: &'a Story,
+    pub(super) plan: &'a Reading<Plan>,
+    pub(super) memory: &'a Reading<MemoryDetail>,
+    pub(super) thresholds: &'a [ThresholdResult],
+    pub(super) lost: ConnCount,
+    pub(super) hold_seconds: f64,
+}
+
+/// A hold that ends this much early is complete: the conductor's clock and the phases' boundaries are not one.
+const HOLD_SLACK_SECONDS: f64 = 0.05;
+
+/// The verdict with each reason for it, when it is not `held`.
+pub(super) fn verdict(evidence: &Evidence<'_>) -> (RunVerdict, Vec<String>) {
+    let story = evidence.story;
+    let mut reasons: Vec<String> = story
+        .failed
+        .iter()
+        .map(|(error, _)| error.clone())
+        .collect();
+    if let Some((signal, phase)) = &story.interrupted {
+        reasons.insert(0, format!("{signal} ended the run during {phase}"));
+        return (RunVerdict::Interrupted, reasons);
+    }
+    if story.ended.is_none() && story.length(Phase::Drain).is_none() && story.failed.is_empty() {
+        let phase = story.began.last().map(|(phase, _)| *phase);
+        let phase = phase.map_or_else(
+            || "before any phase".to_owned(),
+            |phase| format!("during {phase}"),
+        );
+        reasons.push(format!(
+            "the recording stops {phase}: the runner was killed, or is still running"
+        ));
+        return (RunVerdict::Interrupted, reasons);
+    }
+    if let Some(guard) = &story.guard {
+        reasons.insert(
+            0,
+            format!(
+                "the guard stopped the ramp at {} connections: {}",
+                guard.at, guard.reason
+            ),
+        );
+        return (RunVerdict::Stopped, reasons);
+    }
+    let Reading::Present(plan) = evidence.plan else {
+        reasons.extend(evidence.plan.gap().map(str::to_owned));
+        return (RunVerdict::Invalid, reasons);
+    };
+    if story.ramp().is_none() {
+        reasons.push("no connection was ever asked for: the run ended before its ramp".to_owned());
+        return (RunVerdict::Invalid, reasons);
+    }
+    let missed = missed(evidence, plan);
+    let invalid = invalid(evidence);
+    let verdict = if !invalid.is_empty() {
+        RunVerdict::Invalid
+    } else if missed.is_empty() && reasons.is_empty() {
+        RunVerdict::Held
+    } else {
+        RunVerdict::Missed
+    };
+    reasons.extend(invalid);
+    reasons.extend(missed);
+    (verdict, reasons)
+}
+
+/// What was asked for and did not come.
+fn missed(evidence: &Evidence<'_>, plan: &Plan) -> Vec<String> {
+    let story = evidence.story;
+    let target = plan.target;
+    // A scenario that bounds its losses allows that many; any other allows none.
+    let allowed = tolerance(plan);
+    let enough = ConnCount::new(target.count().saturating_sub(allowed));
+    let mut missed = Vec::new();
+    let peak = story.peak();
+    if peak < target {
+        missed.push(format!("{peak} of {target} connections were opened"));
+    }
+    if evidence.lost.count() > allowed {
+        missed.push(format!("{} connections were lost", evidence.lost));
+    }
+    for role in [Role::Server, Role::Client] {
+        if let Some((states, _)) = story.counted(role) {
+            let found = states.of(TcpState::Established);
+            if found < enough || found > target {
+                missed.push(format!(
+                    "sock_diag counted {found} established connections on the {role}'s end, and {target} were wanted"
+                ));
+            }
+        } else {
+            missed.push(format!("the {role}'s end was not counted"));
+        }
+    }
+    missed.extend(unverified(story, plan, allowed));
+    if evidence.hold_seconds + HOLD_SLACK_SECONDS < plan.hold.as_secs_f64() {
+        missed.push(format!(
+            "held for {} of {}",
+            seconds(evidence.hold_seconds),
+            seconds(plan.hold.as_secs_f64())
+        ));
+    }
+    missed.extend(
+        story
+            .workers
+            .values()
+            .filter_map(|worker| worker.died.clone()),
+    );
+    for threshold in evidence
+        .thresholds
+        .iter()
+        .filter(|threshold| !threshold.held)
+    {
+        missed.push(threshold.measured.map_or_else(
+            || format!("threshold {}: there is no such figure", threshold.name),
+            |measured| {
+                let sign = if threshold.kind == "at_least" {
+                    ">="
+                } else {
+                    "<="
+                };
+                format!(
+                    "threshold {}: {measured} is not {sign} {}",
+                    threshold.name, threshold.bound
+                )
+            },
+        ));
+    }
+    missed
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a bound on a count
+fn tolerance(plan: &Plan) -> u64 {
+    let bound = plan
+        .thresholds
+        .iter()
+        .find(|bound| bound.name == "connections.lost");
+    bound.map_or(0, |bound| bound.bound.max(0.0) as u64)
+}
+
+fn unverified(story: &Story, plan: &Plan, allowed: u64) -> Option<String> {
+    if plan.verify == VerifyShare::None {
+        return None;
+    }
+    let Some(verification) = &story.verification else {
+        return Some("no connection was proved alive, though the scenario asks for it".to_owned());
+    };
+    let dead: u64 = verification
+        .clients
+        .iter()
+        .map(|(_, report)| report.asked.saturating_sub(report.echoed).count())
+        .sum();
+    let asked: u64 = verification
+        .clients
+        .iter()
+        .map(|(_, report)| report.asked.count())
+        .sum();
+    (dead > allowed).then(|| {
+        format!(
+            "{} of {} connections that were asked for an echo did not give it back",
+            grouped(dead),
+            grouped(asked)
+        )
+    })
+}
+
+/// What makes the figures themselves doubtful.
+fn invalid(evidence: &Evidence<'_>) -> Vec<String> {
+    let story = evidence.story;
+    let mut invalid = Vec::new();
+    if let Some(gap) = evidence.memory.gap()
+        && story.peak() > ConnCount::ZERO
+        && story.failed.is_empty()
+    {
+        invalid.push(format!("memory could not be measured: {gap}"));
+    }
+    let lost: ConnCount = evidence.lost;
+    if let Some((states, _)) = story.counted(Role::Client) {
+        let counted = states.of(TcpState::Established);
+        let claimed = story.held_at(story.drain_began());
+        let apart = counted.count().abs_diff(claimed.count());
+        if apart > lost.count() {
+            invalid.push(format!(
+                "the clients say that they hold {claimed} connections, and sock_diag counts {counted}"
+            ));
+        }
+    }
+    invalid
+}

@@ -1,0 +1,53 @@
+//! The first line of every report: what came of it, in one sentence that can be quoted.
+
+use crate::domain::{RunResult, RunVerdict};
+
+use super::number::{grouped, kib, seconds};
+
+/// `HELD 1,024,000 of 1,024,000 for 60 s, 0 lost; …`.
+pub(super) fn headline(result: &RunResult) -> String {
+    let connections = &result.connections;
+    let word = result.verdict.to_string().to_uppercase();
+    let count = match result.verdict {
+        RunVerdict::Held | RunVerdict::Missed => connections.held,
+        RunVerdict::Stopped | RunVerdict::Interrupted | RunVerdict::Invalid => {
+            connections.established_peak
+        }
+    };
+    let of = connections
+        .target
+        .map_or_else(String::new, |target| format!(" of {}", grouped(target)));
+    let reduced = match connections.requested {
+        Some(requested) if result.reduced => {
+            format!(" (reduced from {} to what fits)", grouped(requested))
+        }
+        _ => String::new(),
+    };
+    let hold = if result.hold_seconds > 0.0 {
+        format!(" for {}", seconds(result.hold_seconds))
+    } else {
+        ", not held".to_owned()
+    };
+    let lost = grouped(connections.lost);
+    let memory = memory(result).map_or_else(String::new, |memory| format!("; {memory}"));
+    format!(
+        "{word} {}{of}{reduced}{hold}, {lost} lost{memory}",
+        grouped(count)
+    )
+}
+
+/// Memory per connection of the server where it is known, else of both ends.
+fn memory(result: &RunResult) -> Option<String> {
+    let server = &result.memory.server;
+    let (side, whose) = if server.bytes_per_connection.is_some() {
+        (server, "on the server")
+    } else {
+        (&result.memory.both, "for both ends together")
+    };
+    Some(format!(
+        "{} KiB per connection {whose} ({} kernel, {} user)",
+        kib(side.bytes_per_connection?),
+        kib(side.kernel_bytes_per_connection?),
+        kib(side.user_bytes_per_connection?)
+    ))
+}

@@ -1,0 +1,289 @@
+//! The sections on what was built, what it needed, and how it was measured and can be repeated.
+
+use super::page::{Column, Page};
+use crate::domain::{Binding, HostIndex, PortChoice, VerifyShare, WorkerId, WorkerSpec};
+use crate::plan::{Plan, PlanPlace};
+use crate::report::model::Report;
+use crate::report::number::{bytes, grouped, seconds};
+
+/// The topology as a diagram, with addresses.
+pub(super) fn topology(page: &mut Page, report: &Report) {
+    page.heading("Topology");
+    let Some(plan) = report.plan.present() else {
+        page.block(&format!(
+            "Not known: {}.",
+            report.plan.gap().unwrap_or("there is no plan")
+        ));
+        return;
+    };
+    page.code("mermaid", &diagram(plan));
+    let how = match plan.how {
+        PlanPlace::Docker => "Containers on networks of the Docker engine.",
+        PlanPlace::HostLoopback => "The host's own loopback: nothing was made.",
+        PlanPlace::PrivateLoopback {
+            in_user_namespace: true,
+        } => {
+            "A network namespace of our own with nothing but a loopback, inside a user namespace: no privilege was needed."
+        }
+        PlanPlace::PrivateLoopback { .. } => {
+            "A network namespace of our own with nothing but a loopback."
+        }
+        PlanPlace::Netns {
+            in_user_namespace: true,
+        } => {
+            "A network namespace for each host, joined by veth pairs, inside a user namespace: no privilege was needed."
+        }
+        PlanPlace::Netns { .. } => "A network namespace for each host, joined by veth pairs.",
+    };
+    page.block(how);
+}
+
+fn diagram(plan: &Plan) -> Vec<String> {
+    let mut lines = vec!["flowchart LR".to_owned()];
+    for (index, spec) in plan.workers.iter().enumerate() {
+        let worker = WorkerId(index);
+        let node = node(worker);
+        let text = match spec {
+            WorkerSpec::Server(server) => {
+                let ports: Vec<String> = server
+                    .listen
+                    .iter()
+                    .take(4)
+                    .map(ToString::to_string)
+                    .collect();
+                let more = server.listen.len().saturating_sub(4);
+                let more = if more > 0 {
+                    format!("<br>and {more} more")
+                } else {
+                    String::new()
+                };
+                format!("{worker}<br>{}{more}", ports.join("<br>"))
+            }
+            WorkerSpec::Client(client) => format!(
+                "{worker}<br>{} connections<br>{} source addresses",
+                client.connections(),
+                sources(spec)
+            ),
+        };
+        lines.push(format!("  {node}[\"{text}\"]"));
+    }
+    for (index, spec) in plan.workers.iter().enumerate() {
+        if matches!(spec, WorkerSpec::Server(_)) {
+            continue;
+        }
+        let worker = WorkerId(index);
+        let networks = links(plan, index);
+        let label = if networks.is_empty() {
+            "loopback".to_owned()
+        } else {
+            networks.join("<br>")
+        };
+        lines.push(format!(
+            "  {} -- \"{label}\" --> {}",
+            node(worker),
+            node(WorkerId::SERVER)
+        ));
+    }
+    lines
+}
+
+/// A name that mermaid takes for a name.
+fn node(worker: WorkerId) -> String {
+    worker.to_string().replace('-', "_")
+}
+
+fn sources(spec: &WorkerSpec) -> usize {
+    let WorkerSpec::Client(client) = spec else {
+        return 0;
+    };
+    let mut sources: Vec<_> = client.shards.iter().map(|shard| shard.source).collect();
+    sources.sort_unstable();
+    sources.dedup();
+    sources.len()
+}
+
+/// The networks that a client is on.
+fn links(plan: &Plan, worker: usize) -> Vec<String> {
+    let host = plan
+        .hosts
+        .iter()
+        .find(|host| host.index == HostIndex(worker));
+    host.map_or_else(Vec::new, |host| {
+        let each = host.interfaces.iter();
+        each.map(|interface| interface.subnet.to_string()).collect()
+    })
+}
+
+/// Addresses and ports, and the budget: needed, there, used.
+pub(super) fn budget(page: &mut Page, report: &Report) {
+    let Some(plan) = report.plan.present() else {
+        return;
+    };
+    page.subheading("Addresses and ports");
+    let tuples = &plan.four_tuples;
+    page.block(&format!(
+        "{} source addresses × {} ports × {} targets tell {} connections apart; {} were planned.",
+        grouped(tuples.sources),
+        grouped(tuples.ports_each),
+        grouped(tuples.targets),
+        grouped(tuples.total()),
+        plan.target
+    ));
+    let clients = plan
+        .workers
+        .iter()
+        .enumerate()
+        .filter_map(|(index, spec)| match spec {
+            WorkerSpec::Client(client) => Some((WorkerId(index), client)),
+            WorkerSpec::Server(_) => None,
+        });
+    let rows: Vec<Vec<String>> = clients
+        .map(|(worker, client)| {
+            let ports = client.shards.first().map(|shard| shard.ports.to_string());
+            let first = client.shards.first().map(|shard| shard.source.to_string());
+            let last = client.shards.last().map(|shard| shard.source.to_string());
+            let how = match client.ports {
+                PortChoice::Explicit => "explicit bind(2)",
+                PortChoice::Range => "IP_LOCAL_PORT_RANGE",
+                PortChoice::NoPort => "IP_BIND_ADDRESS_NO_PORT",
+                PortChoice::Kernel => "bind(2) to port 0",
+            };
+            vec![
+                worker.to_string(),
+                client.connections().to_string(),
+                match (first, last) {
+                    (Some(first), Some(last)) if first != last => format!("{first} to {last}"),
+                    (Some(first), _) => first,
+                    (None, _) => "none".to_owned(),
+                },
+                ports.unwrap_or_default(),
+                how.to_owned(),
+                grouped(u64::from(client.in_flight)),
+            ]
+        })
+        .collect();
+    page.table(
+        &[
+            ("Client", Column::Left),
+            ("Connections", Column::Right),
+            ("Source addresses", Column::Left),
+            ("Ports", Column::Left),
+            ("Chosen by", Column::Left),
+            ("In flight, at most", Column::Right),
+        ],
+        &rows,
+    );
+    rows_of_budget(page, report, plan);
+}
+
+fn rows_of_budget(page: &mut Page, report: &Report, plan: &Plan) {
+    page.subheading("Budget");
+    let rows: Vec<Vec<String>> = plan
+        .budget
+        .iter()
+        .map(|row| {
+            let show = |amount: u64| {
+                if row.unit == "bytes" {
+                    bytes(amount as f64)
+                } else {
+                    grouped(amount)
+                }
+            };
+            vec![
+                row.name.clone(),
+                show(row.need),
+                row.have.map_or_else(|| "not limited".to_owned(), show),
+                report
+                    .used
+                    .get(row.id.as_str())
+                    .map_or_else(|| "not measured".to_owned(), |used| show(*used)),
+                match row.binding {
+                    Binding::Hard => String::new(),
+                    Binding::Information => "for information".to_owned(),
+                },
+                [row.source.as_str(), row.note.as_str()]
+                    .into_iter()
+                    .filter(|text| !text.is_empty())
+                    .collect::<Vec<_>>()
+                    .join("; "),
+            ]
+        })
+        .collect();
+    page.table(
+        &[
+            ("Limit", Column::Left),
+            ("Needed", Column::Right),
+            ("There", Column::Right),
+            ("Really used", Column::Right),
+            ("", Column::Left),
+            ("Source", Column::Left),
+        ],
+        &rows,
+    );
+    if !plan.conntrack.is_empty() {
+        page.block(&format!("Connection tracking: {}", plan.conntrack));
+    }
+    page.list(plan.notes.iter().cloned());
+}
+
+/// Phases, method, and the command that repeats it.
+pub(super) fn section(page: &mut Page, report: &Report) {
+    page.heading("Method");
+    let rows: Vec<Vec<String>> = report
+        .phases
+        .iter()
+        .map(|time| vec![time.phase.to_string(), seconds(time.seconds)])
+        .chain(
+            report
+                .result
+                .elapsed_seconds
+                .get("total")
+                .map(|total| vec!["**total**".to_owned(), seconds(*total)]),
+        )
+        .collect();
+    page.table(&[("Phase", Column::Left), ("Took", Column::Right)], &rows);
+    let mut method = vec![
+        "Clients open connections as fast as the in-flight window or the planned rate lets them; connect latency is measured from the planned start of each connect, and histograms are merged before percentiles are taken.".to_owned(),
+        "One sample a second, by a thread of its own with absolute deadlines. Figures of memory compare the sample at the baseline (workers up, nobody connected, settled) with the one at the target (all open, settled).".to_owned(),
+        "Both ends are counted by state through `sock_diag`, which asks the kernel, not the programs.".to_owned(),
+    ];
+    if let Some(plan) = report.plan.present() {
+        method.push(match plan.verify {
+            VerifyShare::All => "An echo is sent through every connection and compared.".to_owned(),
+            VerifyShare::Sample(share) => format!(
+                "An echo is sent through {} connections, spread evenly, and compared.",
+                grouped(u64::from(share.get()))
+            ),
+            VerifyShare::None => "No echo is sent.".to_owned(),
+        });
+    }
+    method.push(
+        "A value that could not be read is a gap with its reason, never a zero. `docs/measuring.md` and `docs/memory.md` have the definitions."
+            .to_owned(),
+    );
+    page.list(method);
+    page.subheading("Repeat it");
+    if report.command.is_empty() {
+        page.block("The command is not in the recording.");
+    } else {
+        page.code("sh", &[command(&report.command)]);
+    }
+    page.block(&format!(
+        "Program: {}. The scenario with every default applied is in `scenario.resolved.yaml`, the plan in `plan.json`; run directory `{}`.",
+        report.version.as_deref().map_or_else(|| "version unknown".to_owned(), |version| format!("`c1m {version}`")),
+        report.directory
+    ));
+}
+
+/// The command as a shell takes it.
+fn command(words: &[String]) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./=:,+@%".contains(letter);
+    let words = words.iter().map(|word| {
+        if !word.is_empty() && word.chars().all(plain) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}

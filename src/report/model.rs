@@ -1,0 +1,404 @@
+//! What a report is made of: every figure, computed once, before anything is rendered.
+
+use std::collections::BTreeMap;
+
+use crate::domain::{
+    HostFacts, Phase, PhaseTime, PlaceChoice, Reading, RestoreOutcome, Role, RunResult,
+    SettingRecord, StateCounts, WorkerId,
+};
+use crate::plan::Plan;
+
+/// A run, understood.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// What goes into `result.json`.
+    pub result: RunResult,
+    /// The plan that was carried out.
+    pub plan: Reading<Plan>,
+    /// The host as it was found.
+    pub facts: Reading<HostFacts>,
+    /// The command as it was typed; empty where it is not known.
+    pub command: Vec<String>,
+    /// Version of the program that ran, with the git revision.
+    pub version: Option<String>,
+    /// Name of the run directory.
+    pub directory: String,
+    /// The place, and why not the others.
+    pub place: Option<PlaceChoice>,
+    /// How long each phase took.
+    pub phases: Vec<PhaseTime>,
+    /// The phase that a signal came in.
+    pub interrupted_in: Option<Phase>,
+    /// What the guard said would have fitted, and what one more connection would have cost in bytes.
+    pub guard: Option<Guard>,
+    /// Percentiles of the connect latency, with how many connects were measured.
+    pub latency: Option<LatencySummary>,
+    /// Percentiles of the echo's round trip.
+    pub echo: Option<LatencySummary>,
+    /// Sockets by state at the target, with the seconds that counting took.
+    pub counted: BTreeMap<&'static str, Reading<Counted>>,
+    /// Memory, taken apart.
+    pub memory: Reading<MemoryDetail>,
+    /// The slope of memory over connections.
+    pub slope: Reading<Slope>,
+    /// Settings, each where it was found.
+    pub settings: Vec<SettingRecord>,
+    /// What became of settings of the host.
+    pub restored: BTreeMap<String, RestoreOutcome>,
+    /// The workers, each with what it had at its disposal.
+    pub workers: Vec<WorkerDetail>,
+    /// Failed connects by class.
+    pub failures: Vec<(String, u64)>,
+    /// Losses by time, worker and reason.
+    pub losses: Vec<Loss>,
+    /// Errors that ended the run, with what to do about them.
+    pub errors: Vec<(String, Option<String>)>,
+    /// The article's readings, taken here.
+    pub article: Reading<ArticleReadings>,
+    /// What limits were really used: by name, how much.
+    pub used: BTreeMap<&'static str, u64>,
+    /// What charts are drawn from.
+    pub series: Series,
+}
+
+/// The guard's account.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Guard {
+    /// What it saw.
+    pub reason: String,
+    /// Open then.
+    pub at: u64,
+    /// Would have fitted.
+    pub would_fit: u64,
+    /// Bytes of one more.
+    pub bytes_per_connection: f64,
+}
+
+/// Percentiles in microseconds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LatencySummary {
+    /// How many were measured.
+    pub count: u64,
+    /// The median and the others.
+    pub percentiles: Vec<(&'static str, u64)>,
+}
+
+/// One end, counted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Counted {
+    /// By state.
+    pub states: StateCounts,
+    /// What the counting took, in seconds.
+    pub took_seconds: f64,
+}
+
+/// Whose a part of memory is, in the account of what connections cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Account {
+    /// The kernel's, on behalf of the connections.
+    Kernel,
+    /// Programs': the workers', and whatever else runs.
+    Programs,
+    /// Page cache: not the connections'.
+    Cache,
+    /// Free all the same.
+    Free,
+}
+
+/// A part of the closing sum: how it grew from the baseline to the target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    /// The row of `/proc/meminfo`.
+    pub name: &'static str,
+    /// Growth in bytes; negative where it shrank.
+    pub delta: f64,
+    /// Whose it is.
+    pub account: Account,
+}
+
+/// A kind of kernel object: how its cache grew.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SlabRow {
+    /// The cache.
+    pub name: String,
+    /// Other caches in the same slabs.
+    pub merged: Vec<String>,
+    /// More objects.
+    pub objects: f64,
+    /// More bytes of pages.
+    pub bytes: f64,
+    /// Which end has it, where only one end does.
+    pub side: Option<Role>,
+}
+
+/// Memory of one worker process, beyond its baseline.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProcessRow {
+    /// Which.
+    pub worker: WorkerId,
+    /// Connections that it held.
+    pub connections: u64,
+    /// `RssAnon`, in bytes.
+    pub anonymous: f64,
+    /// Page tables, in bytes.
+    pub page_tables: f64,
+    /// Threads.
+    pub threads: u64,
+}
+
+/// Memory charged to one worker's control group, beyond its baseline.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CgroupRow {
+    /// Which.
+    pub worker: WorkerId,
+    /// 1 or 2.
+    pub version: u32,
+    /// Connections that it held.
+    pub connections: u64,
+    /// All that is charged, in bytes.
+    pub charged: f64,
+    /// The kernel's part, in bytes, or why it is not known.
+    pub kernel: Reading<FloatBytes>,
+    /// Buffers of sockets, in bytes, or why they are not known.
+    pub sockets: Reading<FloatBytes>,
+}
+
+/// A difference in bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FloatBytes(pub f64);
+
+/// Memory between the baseline and the target, taken apart.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemoryDetail {
+    /// Connections at the target.
+    pub connections: f64,
+    /// Which moments were compared, in a sentence.
+    pub between: String,
+    /// How much less is free: the drop of `MemFree`.
+    pub free_drop: f64,
+    /// What of it lies on the per-CPU lists of free pages; a gap where they could not be read.
+    pub per_cpu_free: Reading<FloatBytes>,
+    /// The parts.
+    pub parts: Vec<Part>,
+    /// What the parts do not explain.
+    pub residual: f64,
+    /// The kernel's memory on behalf of the connections, both ends.
+    pub kernel: f64,
+    /// The workers' own memory and page tables, both ends.
+    pub user: f64,
+    /// The server's part of it.
+    pub server_user: Option<f64>,
+    /// The clients' part of it.
+    pub client_user: Option<f64>,
+    /// The drop of `MemAvailable`.
+    pub available_drop: f64,
+    /// Kinds of kernel objects that grew.
+    pub slabs: Reading<Vec<SlabRow>>,
+    /// The worker processes.
+    pub processes: Vec<ProcessRow>,
+    /// Their control groups.
+    pub cgroups: Vec<CgroupRow>,
+    /// Pages that `tcp_mem` counted at the target.
+    pub tcp_memory_pages: Option<u64>,
+}
+
+impl MemoryDetail {
+    /// What all of it costs, kernel and workers.
+    #[must_use]
+    pub fn total(&self) -> f64 {
+        self.kernel + self.user
+    }
+}
+
+/// A line fitted to memory over connections.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Slope {
+    /// Bytes for each connection.
+    pub slope: f64,
+    /// Bytes where the line meets no connection.
+    pub intercept: f64,
+    /// Half of the slope's 95 % confidence interval.
+    pub half_width: f64,
+    /// How many samples it was fitted to.
+    pub points: usize,
+    /// Standard error of the residuals, in bytes.
+    pub scatter: f64,
+    /// Mean number of connections.
+    pub mean: f64,
+    /// Sum of squares of connections about their mean.
+    pub spread: f64,
+    /// The quantile of Student's distribution that belongs to 95 % and this many points.
+    pub quantile: f64,
+}
+
+impl Slope {
+    /// The line at `connections`.
+    #[must_use]
+    pub fn at(&self, connections: f64) -> f64 {
+        self.slope.mul_add(connections, self.intercept)
+    }
+
+    /// Half of the 95 % confidence band of the line at `connections`.
+    #[must_use]
+    pub fn band(&self, connections: f64) -> f64 {
+        let distance = connections - self.mean;
+        let share = 1.0 / self.points as f64 + distance * distance / self.spread;
+        self.quantile * self.scatter * share.sqrt()
+    }
+}
+
+/// A worker and what it had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerDetail {
+    /// Which.
+    pub worker: WorkerId,
+    /// Threads that hold a descriptor table.
+    pub tables: Option<u64>,
+    /// The limit of one table.
+    pub descriptors_per_table: Option<u64>,
+    /// Connections that it opened or accepted.
+    pub opened: u64,
+    /// Source ports that were taken elsewhere and replaced.
+    pub ports_replaced: u64,
+    /// Connections handed to another thread.
+    pub handovers: u64,
+    /// How it ended, when it ended unasked.
+    pub died: Option<String>,
+}
+
+/// Connections that were lost.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loss {
+    /// When it was noticed, in seconds since the run began.
+    pub at_seconds: f64,
+    /// By whom.
+    pub worker: WorkerId,
+    /// Why.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+    /// The first few.
+    pub examples: Vec<String>,
+}
+
+/// The article's figures, read here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ArticleReadings {
+    /// Connections at the target.
+    pub connections: u64,
+    /// `free -m` before.
+    pub free_before: OldFree,
+    /// `free -m` at the target, up to three readings a moment apart.
+    pub free_at_target: Vec<OldFree>,
+    /// Bytes per connection by the article's formula: used, without buffers and cache, before and at the target.
+    pub formula: f64,
+    /// `/proc/net/sockstat` of the server's host, as lines.
+    pub sockstat: Reading<Vec<String>>,
+    /// `fs.file-nr`.
+    pub file_nr: Reading<String>,
+    /// The server process, as `top` shows it.
+    pub top: Option<TopRow>,
+    /// The machine during the hold, as `vmstat` shows it.
+    pub vmstat: Reading<VmstatRow>,
+    /// What kernel messages said during the run.
+    pub kernel_log: Vec<String>,
+}
+
+/// One reading of the old `free -m`, in MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // the columns of free(1)
+pub struct OldFree {
+    pub total: u64,
+    pub used: u64,
+    pub free: u64,
+    pub shared: u64,
+    pub buffers: u64,
+    pub cached: u64,
+    /// Used, without buffers and cache.
+    pub used_net: u64,
+    /// Free, with buffers and cache.
+    pub free_net: u64,
+    pub swap_total: u64,
+    pub swap_used: u64,
+}
+
+/// A row of `top`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TopRow {
+    /// Bytes of VIRT.
+    pub virtual_bytes: u64,
+    /// Bytes of RES.
+    pub resident_bytes: u64,
+    /// Percent of one processor, over the ramp.
+    pub cpu_percent: Option<f64>,
+    /// Seconds of CPU since its start, at the target.
+    pub cpu_seconds: f64,
+    /// Machine during the ramp: user, system, interrupts, softirq, idle, as shares of one.
+    pub machine: Option<CpuShares>,
+}
+
+/// Shares of the machine's processor time, each between 0 and 1.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+#[allow(missing_docs)] // the columns of /proc/stat
+pub struct CpuShares {
+    pub user: f64,
+    pub system: f64,
+    pub irq: f64,
+    pub softirq: f64,
+    pub steal: f64,
+    pub iowait: f64,
+    pub idle: f64,
+}
+
+/// A row of `vmstat`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct VmstatRow {
+    /// Could run.
+    pub running: u64,
+    /// KiB free, in buffers, in cache.
+    pub free_kib: u64,
+    /// Buffers.
+    pub buffers_kib: u64,
+    /// Cache.
+    pub cached_kib: u64,
+    /// KiB of swap in use.
+    pub swapped_kib: u64,
+    /// Interrupts a second.
+    pub interrupts: f64,
+    /// Context switches a second.
+    pub switches: f64,
+    /// Processor time.
+    pub shares: CpuShares,
+}
+
+/// Connect latencies while about `held` connections were held.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LatencyAt {
+    /// Connections held, at the middle of the bucket.
+    pub held: f64,
+    /// Microseconds: median, 90th, 99th percentile, and the largest.
+    pub percentiles: [f64; 4],
+}
+
+/// What charts are drawn from. Times are seconds since the run began.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Series {
+    /// Connections held over time.
+    pub connections: Vec<(f64, f64)>,
+    /// Connections opened a second, over time.
+    pub rate: Vec<(f64, f64)>,
+    /// Bytes beyond the baseline over time: kernel and workers.
+    pub memory: Vec<(f64, f64)>,
+    /// Bytes beyond the baseline over connections, during the ramp.
+    pub memory_over_connections: Vec<(f64, f64)>,
+    /// Connect latency over connections held.
+    pub latency: Vec<LatencyAt>,
+    /// Processor time over time.
+    pub cpu: Vec<(f64, CpuShares)>,
+    /// Connections refused by a full accept queue, over time, beyond the baseline.
+    pub listen_drops: Vec<(f64, f64)>,
+    /// Connections left while they are closed, over seconds since the closing began.
+    pub drain: Vec<(f64, f64)>,
+    /// Where phases began.
+    pub phases: Vec<(Phase, f64)>,
+}

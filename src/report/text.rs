@@ -1,0 +1,113 @@
+//! What the terminal shows at the end of a run: the verdict, its reasons, and the figures that people ask for first.
+
+use std::fmt::Write;
+
+use super::headline::headline;
+use super::model::Report;
+use super::number::{bytes_each, grouped, micros, seconds, whole};
+
+/// Doubts shown on the terminal; the report has all.
+const DOUBTS_SHOWN: usize = 4;
+
+/// The summary, with a line feed at its end.
+#[must_use]
+pub fn text(report: &Report) -> String {
+    let result = &report.result;
+    let mut lines = vec![headline(result)];
+    lines.extend(
+        result
+            .reasons
+            .iter()
+            .map(|reason| format!("  because {reason}")),
+    );
+    if let Some(guard) = &report.guard {
+        lines.push(format!(
+            "  {} would have fitted; each one more costs {}",
+            grouped(guard.would_fit),
+            bytes_each(guard.bytes_per_connection)
+        ));
+    }
+    for (error, hint) in &report.errors {
+        if let Some(hint) = hint {
+            lines.push(format!("  {error}: {hint}"));
+        }
+    }
+    let mut row = |name: &str, value: String| lines.push(format!("  {name:<12}{value}"));
+    if let (Some(seconds_taken), Some(rate)) = (result.ramp.seconds, result.ramp.rate_per_second) {
+        row(
+            "ramp",
+            format!(
+                "{} at {} connections/s",
+                seconds(seconds_taken),
+                whole(rate)
+            ),
+        );
+    }
+    if let Some(latency) = &report.latency {
+        let shown: Vec<String> = latency
+            .percentiles
+            .iter()
+            .map(|(name, value)| format!("{name} {}", micros(*value as f64)))
+            .collect();
+        row("latency", shown.join(", "));
+    }
+    let counted = |end: &str| {
+        let found = report.counted.get(end)?.present()?;
+        Some(
+            found
+                .states
+                .of(crate::domain::TcpState::Established)
+                .to_string(),
+        )
+    };
+    if let (Some(server), Some(client)) = (counted("server"), counted("client")) {
+        row(
+            "counted",
+            format!("{server} established on the server's end, {client} on the clients'"),
+        );
+    }
+    if let Some(verified) = result.connections.verified {
+        row("verified", format!("{} by an echo", grouped(verified)));
+    }
+    if let Some(memory) = report.memory.present() {
+        row(
+            "memory",
+            format!(
+                "{} per connection, both ends; MemAvailable alone would say {}",
+                bytes_each(memory.total() / memory.connections),
+                bytes_each(memory.available_drop / memory.connections)
+            ),
+        );
+    }
+    if let Some(place) = &result.place {
+        let why = report
+            .place
+            .as_ref()
+            .map_or("", |choice| choice.why.as_str());
+        row("place", format!("{place}: {why}"));
+    }
+    for threshold in &result.thresholds {
+        let held = if threshold.held { "held" } else { "missed" };
+        row("threshold", format!("{} {held}", threshold.name));
+    }
+    for doubt in result.doubts.iter().take(DOUBTS_SHOWN) {
+        row("doubt", doubt.clone());
+    }
+    if let Some(more) = result
+        .doubts
+        .len()
+        .checked_sub(DOUBTS_SHOWN)
+        .filter(|more| *more > 0)
+    {
+        row("", format!("and {more} more in the report"));
+    }
+    for left in &result.leftovers {
+        row("LEFT BEHIND", left.clone());
+    }
+    let mut text = String::new();
+    for line in lines {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}

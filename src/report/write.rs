@@ -1,0 +1,67 @@
+//! From a run directory to the files of its report, beside the recording that they are made from.
+
+use std::path::Path;
+
+use super::analyse::analyse;
+use super::charts::{Chart, ChartError, charts};
+use super::markdown::markdown;
+use super::model::Report;
+use crate::domain::RunResult;
+use crate::plan::Plan;
+use crate::record::{self, CHARTS, Folder, Owner, REPORT, RESULT, RecordError};
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The recording could not be read, or the report not be written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A chart could not be drawn.
+    #[error(transparent)]
+    Chart(#[from] ChartError),
+}
+
+impl ReportError {
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Record(error) => error.hint(),
+            Self::Chart(_) => None,
+        }
+    }
+}
+
+/// What goes into `result.json`.
+#[must_use]
+pub const fn result(report: &Report) -> &RunResult {
+    &report.result
+}
+
+/// Reads a run directory and understands it. Writes nothing.
+///
+/// # Errors
+/// When the directory holds no recording, or a chart cannot be drawn.
+pub fn render(dir: &Path) -> Result<(Report, Vec<Chart>), ReportError> {
+    let report = analyse(&record::read::<Plan>(dir)?);
+    let drawn = charts(&report)?;
+    Ok((report, drawn))
+}
+
+/// Reads a run directory, and writes `result.json`, `report.md` and the charts into it; what is written is given to
+/// `owner`, where one is named.
+///
+/// # Errors
+/// When the directory holds no recording, or the files cannot be written.
+pub fn write_all(dir: &Path, owner: Option<Owner>) -> Result<Report, ReportError> {
+    let (report, drawn) = render(dir)?;
+    let folder = Folder::open(dir, owner)?;
+    // The result first: it is small, and a full disk may leave no room for more.
+    folder.write_json(RESULT, result(&report))?;
+    folder.make(CHARTS)?;
+    for chart in &drawn {
+        folder.write_text(&format!("{CHARTS}/{}", chart.file), &chart.svg)?;
+    }
+    folder.write_text(REPORT, &markdown(&report, &drawn))?;
+    Ok(report)
+}
