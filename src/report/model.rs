@@ -191,7 +191,7 @@ pub struct MemoryDetail {
     /// The clients' part of it.
     pub client_user: Option<f64>,
     /// The drop of `MemAvailable`.
-    pub available_drop: f64,
+    pub available_drop: Reading<FloatBytes>,
     /// Kinds of kernel objects that grew.
     pub slabs: Reading<Vec<SlabRow>>,
     /// The worker processes.

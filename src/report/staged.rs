@@ -448,7 +448,7 @@ fn sample(number: u64, open: u64) -> Sample {
     let memory = MemInfo {
         total: Bytes::new(24 * gib),
         free: Bytes::new(20 * gib - kernel - user),
-        available: Bytes::new(22 * gib - fixed - user),
+        available: Reading::Present(Bytes::new(22 * gib - fixed - user)),
         buffers: Bytes::from_mib(20),
         cached: Bytes::from_mib(900),
         anonymous: Bytes::from_mib(100) + Bytes::new(user),

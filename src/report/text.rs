@@ -73,9 +73,15 @@ pub fn text(report: &Report) -> String {
         row(
             "memory",
             format!(
-                "{} per connection, both ends; MemAvailable alone would say {}",
+                "{} per connection, both ends{}",
                 bytes_each(memory.total() / memory.connections),
-                bytes_each(memory.available_drop / memory.connections)
+                memory
+                    .available_drop
+                    .present()
+                    .map_or_else(String::new, |drop| format!(
+                        "; MemAvailable alone would say {}",
+                        bytes_each(drop.0 / memory.connections)
+                    ))
             ),
         );
     }

@@ -66,7 +66,14 @@ pub(super) fn detail(span: &Span<'_>, story: &Story) -> Reading<MemoryDetail> {
         user: server_user.unwrap_or(0.0) + client_user.unwrap_or(0.0),
         server_user,
         client_user,
-        available_drop: -growth(target.available.as_f64(), base.available.as_f64()),
+        available_drop: match (&base.available, &target.available) {
+            (Reading::Present(base), Reading::Present(target)) => {
+                Reading::Present(FloatBytes(base.as_f64() - target.as_f64()))
+            }
+            (Reading::Missing(gap), _) | (_, Reading::Missing(gap)) => {
+                Reading::Missing(gap.clone())
+            }
+        },
         slabs: slabs(span),
         processes,
         cgroups: cgroups(span, story),
@@ -124,7 +131,7 @@ fn parts(base: &MemInfo, target: &MemInfo) -> Vec<Part> {
         delta: growth(field(target).as_f64(), field(base).as_f64()),
         account,
     };
-    vec![
+    let mut parts = vec![
         part("SReclaimable (slab)", Account::Kernel, |memory| {
             memory.slab_reclaimable
         }),
@@ -133,12 +140,20 @@ fn parts(base: &MemInfo, target: &MemInfo) -> Vec<Part> {
         }),
         part("KernelStack", Account::Kernel, |memory| memory.kernel_stack),
         part("VmallocUsed", Account::Kernel, |memory| memory.vmalloc),
-        part("Percpu", Account::Kernel, |memory| memory.per_cpu),
         part("AnonPages", Account::Programs, |memory| memory.anonymous),
         part("PageTables", Account::Programs, |memory| memory.page_tables),
         part("Cached", Account::Cache, |memory| memory.cached),
         part("Buffers", Account::Cache, |memory| memory.buffers),
-    ]
+    ];
+    // Where the kernel does not tell it, it is in the residual.
+    if let (Reading::Present(base), Reading::Present(target)) = (&base.per_cpu, &target.per_cpu) {
+        parts.push(Part {
+            name: "Percpu",
+            delta: growth(target.as_f64(), base.as_f64()),
+            account: Account::Kernel,
+        });
+    }
+    parts
 }
 
 /// `RssAnon` and page tables that a worker has gained since the baseline. A worker that was not there yet has gained

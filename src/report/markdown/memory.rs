@@ -293,9 +293,16 @@ fn groups(page: &mut Page, memory: &MemoryDetail) {
 
 fn misled(page: &mut Page, memory: &MemoryDetail) {
     let total = memory.total() / memory.connections;
-    let available = memory.available_drop / memory.connections;
     page.subheading("Had we believed MemAvailable");
-    let unseen = memory.total() - memory.available_drop;
+    let drop = match &memory.available_drop {
+        Reading::Present(drop) => drop.0,
+        Reading::Missing(gap) => {
+            page.block(&format!("Not known: {}.", gap.gap));
+            return;
+        }
+    };
+    let available = drop / memory.connections;
+    let unseen = memory.total() - drop;
     if unseen <= 0.0 {
         page.block(&format!(
             "`MemAvailable` fell by {} per connection, where the cost is {}: here it hides nothing, because the run is too small against what else moves.",
