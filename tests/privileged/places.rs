@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use c1m::control;
 use c1m::domain::{HostIndex, RunId, SettingValue, WorkerId};
-use c1m::plan::PlanPlace;
+use c1m::plan::{HostPlan, Plan, PlanPlace};
 use c1m::provision::{FromWorker, Testbed, WorkerProgram, up_with};
 
 use crate::plans;
@@ -22,6 +22,14 @@ const SOON: Duration = Duration::from_secs(30);
 
 fn run_id() -> RunId {
     RunId::from_random(0xc1a0_0001)
+}
+
+/// A plan of namespaces, made as root.
+pub(crate) fn netns(hosts: Vec<HostPlan>) -> Plan {
+    let how = PlanPlace::Netns {
+        in_user_namespace: false,
+    };
+    plans::plan(how, hosts)
 }
 
 /// A program that answers its first line with an event and a line of log, and ends with its stdin.
@@ -83,7 +91,7 @@ fn addresses_are_what_the_plan_says_and_every_source_reaches_the_server() {
         plans::host(1, 1, 10, 20),
         plans::host(2, 2, 40, 3),
     ];
-    let plan = plans::netns(hosts.clone());
+    let plan = netns(hosts.clone());
     let place = up_with(&plan, &run_id(), echoing()).expect("is made");
     let server = addresses(&*place, 0);
     for expected in ["lo 127.0.0.1/8", "c1e0 198.18.0.1/32", "c2e1 198.18.1.2/32"] {
@@ -145,7 +153,7 @@ fn connect_from(source: Ipv4Addr, target: SocketAddr) -> TcpStream {
 
 #[test]
 fn settings_are_in_force_inside_and_one_missing_key_does_not_end_it() {
-    let mut plan = plans::netns(vec![plans::host(0, 1, 1, 1), plans::host(1, 1, 2, 1)]);
+    let mut plan = netns(vec![plans::host(0, 1, 1, 1), plans::host(1, 1, 2, 1)]);
     plan.settings.namespace = vec![
         plans::setting(
             "net.ipv4.ip_local_port_range",
@@ -195,7 +203,7 @@ fn host_value(key: &str) -> String {
 
 #[test]
 fn a_worker_is_born_in_its_namespace_and_its_lines_arrive_in_order() {
-    let plan = plans::netns(vec![plans::host(0, 1, 1, 1), plans::host(1, 1, 2, 1)]);
+    let plan = netns(vec![plans::host(0, 1, 1, 1), plans::host(1, 1, 2, 1)]);
     let mut place = up_with(&plan, &run_id(), echoing()).expect("is made");
     let (inbox, events) = mpsc::channel();
     let worker = WorkerId(1);
@@ -303,7 +311,7 @@ fn a_place_that_cannot_be_finished_says_which_object_and_which_errno() {
     // The same address twice on one interface: the kernel refuses the second.
     let first = hosts[1].interfaces[0].addresses[0];
     hosts[1].interfaces[0].addresses.push(first);
-    let error = up_with(&plans::netns(hosts), &run_id(), echoing())
+    let error = up_with(&netns(hosts), &run_id(), echoing())
         .err()
         .expect("is refused");
     assert!(error.to_string().contains("198.18.0.2/32"), "{error}");

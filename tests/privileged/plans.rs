@@ -60,14 +60,6 @@ pub(crate) fn plan(how: PlanPlace, hosts: Vec<HostPlan>) -> Plan {
     }
 }
 
-/// A plan of namespaces, made as root.
-pub(crate) fn netns(hosts: Vec<HostPlan>) -> Plan {
-    let how = PlanPlace::Netns {
-        in_user_namespace: false,
-    };
-    plan(how, hosts)
-}
-
 /// A host with one interface on each of the first `networks` networks and `addresses` addresses on each, from
 /// `198.18.NETWORK.first` on.
 pub(crate) fn host(index: usize, networks: u8, first: u8, addresses: u8) -> HostPlan {
