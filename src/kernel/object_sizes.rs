@@ -120,7 +120,7 @@ pub fn from_slabinfo(root: &Path) -> Option<ObjectSizes> {
     let objects: Vec<ObjectSize> = CACHES
         .iter()
         .filter_map(|cache| {
-            let bytes = names.row_of(cache.name, &rows)?.share()?;
+            let bytes = names.row_of(cache.name, &rows)?.share(page_size())?;
             Some(size(cache, bytes))
         })
         .collect();

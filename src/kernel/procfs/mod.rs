@@ -17,9 +17,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::domain::{
-    ConntrackSample, CpuTicks, MemInfo, Pages, ProcessSample, SlabCache, SocketStat, TcpCounters,
-    WorkerId,
+    Bytes, ConntrackSample, CpuTicks, MemInfo, Pages, ProcessSample, SlabCache, SocketStat,
+    TcpCounters, WorkerId,
 };
+
+use crate::kernel::sysconf::page_size;
 
 pub use files::OpenFiles;
 pub use process::DescriptorLimits;
@@ -70,6 +72,7 @@ impl ProcError {
 #[derive(Debug)]
 pub struct Procfs {
     root: PathBuf,
+    page: Bytes,
     buffer: Vec<u8>,
 }
 
@@ -77,8 +80,15 @@ impl Procfs {
     /// Below `root`, which is `/` but in tests.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self::with_page_size(root, page_size())
+    }
+
+    /// Below `root`, with files of a kernel whose pages have `page` bytes.
+    #[must_use]
+    pub fn with_page_size(root: impl Into<PathBuf>, page: Bytes) -> Self {
         Self {
             root: root.into(),
+            page,
             buffer: Vec::with_capacity(64 * 1024),
         }
     }
@@ -106,8 +116,9 @@ impl Procfs {
 
     /// The rows of `/proc/slabinfo` that connections live in, merged caches resolved.
     pub fn slabs(&mut self, names: &CacheNames) -> Result<Vec<SlabCache>, ProcError> {
+        let page = self.page;
         self.below("proc/slabinfo", |text| {
-            slabinfo::of_connections(text, names)
+            slabinfo::of_connections(text, names, page)
         })
     }
 
@@ -174,7 +185,11 @@ impl Procfs {
         let times = self.below(&format!("proc/{pid}/stat"), process::times)?;
         let (anonymous, file_backed) = match status.resident {
             Some(parts) => parts,
-            None => self.below(&format!("proc/{pid}/statm"), process::resident_of_statm)?,
+            None => {
+                let page = self.page;
+                let parse = |text: &str| process::resident_of_statm(text, page);
+                self.below(&format!("proc/{pid}/statm"), parse)?
+            }
         };
         Ok(ProcessSample {
             worker,

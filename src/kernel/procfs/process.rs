@@ -58,8 +58,7 @@ pub(super) fn times(text: &str) -> Result<Times, Malformed> {
 }
 
 /// Resident and shared are the second and third column, in pages; shared is what has a file behind it, shared memory too.
-pub(super) fn resident_of_statm(text: &str) -> Result<(Bytes, Bytes), Malformed> {
-    let page = crate::kernel::sysconf::page_size();
+pub(super) fn resident_of_statm(text: &str, page: Bytes) -> Result<(Bytes, Bytes), Malformed> {
     let mut fields = text.split_ascii_whitespace().skip(1);
     let resident = page.times(number(fields.next(), "resident")?);
     let shared = page.times(number(fields.next(), "shared")?);

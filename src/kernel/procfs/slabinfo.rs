@@ -7,7 +7,6 @@ use std::path::Path;
 
 use super::{Malformed, number};
 use crate::domain::{Bytes, SlabCache};
-use crate::kernel::sysconf::page_size;
 
 /// The caches that a connection has objects in, on either side, in any state, in the order of a report's table. A row that
 /// several share is given the first of these names.
@@ -59,16 +58,16 @@ pub struct SlabRow {
 }
 
 impl SlabRow {
-    /// Bytes of all its pages.
+    /// Bytes of all its pages, each of `page`.
     #[must_use]
-    pub fn bytes(&self) -> Bytes {
-        page_size().times(self.slabs.saturating_mul(self.pages_per_slab))
+    pub fn bytes(&self, page: Bytes) -> Bytes {
+        page.times(self.slabs.saturating_mul(self.pages_per_slab))
     }
 
-    /// One object's share of the pages of a full slab; absent for a row that has no slots.
+    /// One object's share of the pages of a full slab, each of `page`; absent for a row that has no slots.
     #[must_use]
-    pub fn share(&self) -> Option<f64> {
-        let slab = page_size().times(self.pages_per_slab);
+    pub fn share(&self, page: Bytes) -> Option<f64> {
+        let slab = page.times(self.pages_per_slab);
         (self.slots_per_slab > 0).then(|| slab.as_f64() / self.slots_per_slab as f64)
     }
 }
@@ -85,14 +84,19 @@ impl CacheNames {
     /// never merges) every cache stands for itself.
     #[must_use]
     pub fn read(root: &Path) -> Self {
-        let mut members: HashMap<String, Vec<String>> = HashMap::new();
         let entries = std::fs::read_dir(root.join("sys/kernel/slab"));
-        for entry in entries.into_iter().flatten().flatten() {
-            let target = std::fs::read_link(entry.path());
-            if let (Ok(target), Ok(name)) = (target, entry.file_name().into_string()) {
-                let target = target.to_string_lossy().into_owned();
-                members.entry(target).or_default().push(name);
-            }
+        Self::of_links(entries.into_iter().flatten().flatten().filter_map(|entry| {
+            let target = std::fs::read_link(entry.path()).ok()?;
+            let target = target.to_string_lossy().into_owned();
+            Some((entry.file_name().into_string().ok()?, target))
+        }))
+    }
+
+    /// From pairs of a cache's name and what the link of this name leads to.
+    pub(super) fn of_links(links: impl Iterator<Item = (String, String)>) -> Self {
+        let mut members: HashMap<String, Vec<String>> = HashMap::new();
+        for (name, target) in links {
+            members.entry(target).or_default().push(name);
         }
         let mut groups = HashMap::new();
         for mut names in members.into_values().filter(|names| names.len() > 1) {
@@ -125,7 +129,11 @@ pub(super) fn parse(text: &str) -> Result<Vec<SlabRow>, Malformed> {
 }
 
 /// The rows that connections live in, each once, so that their sum counts nothing twice.
-pub(super) fn of_connections(text: &str, names: &CacheNames) -> Result<Vec<SlabCache>, Malformed> {
+pub(super) fn of_connections(
+    text: &str,
+    names: &CacheNames,
+    page: Bytes,
+) -> Result<Vec<SlabCache>, Malformed> {
     let mut found: Vec<(usize, SlabCache)> = Vec::with_capacity(CACHES.len());
     for line in rows(text)? {
         let name = line.split_ascii_whitespace().next().unwrap_or_default();
@@ -142,7 +150,7 @@ pub(super) fn of_connections(text: &str, names: &CacheNames) -> Result<Vec<SlabC
             merged: merged.to_vec(),
             objects: row.objects,
             slot: row.slot,
-            pages: row.bytes(),
+            pages: row.bytes(page),
         };
         found.push((rank, cache));
     }
