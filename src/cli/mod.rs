@@ -1,9 +1,12 @@
 //! The command line: one file per verb. Data goes to stdout, logs and progress to stderr.
 
 mod completions;
+mod count;
 mod exit;
 mod failure;
+mod format;
 mod man;
+mod observe;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -40,7 +43,9 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Completions(completions::CompletionsArgs),
+    Count(count::CountArgs),
     Man(man::ManArgs),
+    Observe(observe::ObserveArgs),
 }
 
 /// Version of the program, with the git revision where it was built from a checkout.
@@ -61,7 +66,9 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     log_to_stderr(&cli.global);
     let outcome = match &cli.verb {
         Verb::Completions(args) => Ok(completions::run(args)),
+        Verb::Count(args) => count::run(args),
         Verb::Man(args) => man::run(args).map_err(Failure::from),
+        Verb::Observe(args) => observe::run(args),
     };
     match outcome {
         Ok(exit) => exit,

@@ -71,10 +71,11 @@ fn parse<'name>(bytes: &[u8], names: &[&'name str]) -> Result<HashMap<&'name str
             kind.extra_bytes()
                 .ok_or(BtfError::Malformed("a type of an unknown kind"))?,
         );
-        if kind.kind == STRUCT && kind.size > 0 {
-            if let Some(name) = names.iter().find(|name| is_at(strings, kind.name, name)) {
-                sizes.entry(*name).or_insert(u64::from(kind.size));
-            }
+        if kind.kind == STRUCT
+            && kind.size > 0
+            && let Some(name) = names.iter().find(|name| is_at(strings, kind.name, name))
+        {
+            sizes.entry(*name).or_insert_with(|| u64::from(kind.size));
         }
     }
     Ok(sizes)

@@ -175,7 +175,7 @@ struct Allocator {
 impl Allocator {
     /// A pointer, and the alignment of a slot that asks for none.
     const WORD: u64 = 8;
-    /// `cache_line_size()`: 64 on x86_64 and on most of aarch64.
+    /// `cache_line_size()`: 64 on `x86_64` and on most of aarch64.
     const CACHE_LINE: u64 = 64;
     /// `slub_max_order` (`PAGE_ALLOC_COSTLY_ORDER`): a slab has at most eight pages, unless one object needs more.
     const MAX_ORDER: u32 = 3;
@@ -237,7 +237,7 @@ impl Allocator {
 mod tests {
     use super::*;
 
-    /// Linux 6.18, x86_64, two processors: what slabinfo says of each cache.
+    /// Linux 6.18, `x86_64`, two processors: what slabinfo says of each cache.
     const MEASURED: [(&str, u64, u64, u64); 13] = [
         // name, slot, slots in a slab, pages in a slab
         ("TCP", 2368, 13, 8),

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use std::{io, thread};
 
+use serde::Serialize;
+
 use crate::domain::{ConnCount, StateCounts, TcpState};
 use crate::kernel::netlink::sock_diag::{DiagError, Family, ListedSocket, SockDiag, StateSet};
 use crate::kernel::procfs::{ProcError, Procfs};
 use crate::kernel::sys::netns::NetworkNamespace;
 
 /// Sockets of one network namespace by state.
-#[derive(Debug, Default, Clone, PartialEq)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize)]
 pub struct SocketCount {
     /// The server's end: the local address is one that is listened at. The listening sockets are here too.
     pub server: StateCounts,

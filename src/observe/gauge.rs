@@ -68,6 +68,13 @@ pub fn memory_gauge(root: &Path) -> MemoryGauge {
     }
 }
 
+/// The memory control group of a process, where it has one of its own: a path below the controller's mount.
+#[must_use]
+pub fn cgroup_of_process(root: &Path, pid: u32) -> Option<String> {
+    let group = MemoryHierarchy::find(root).ok()?.group_of(Some(pid)).ok()?;
+    (group != "/").then_some(group)
+}
+
 impl MemoryGauge {
     /// Counts the limits of another control group, such as a container's, and of those above it from now on.
     pub fn watch_cgroup(&mut self, group: &str) {

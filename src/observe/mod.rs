@@ -6,11 +6,13 @@ mod gauge;
 mod observer;
 mod probes;
 mod settle;
+mod window;
 
 pub use count::{
     CountError, SocketCount, count_sockets, count_sockets_at_port, current_established,
     inside_namespace,
 };
-pub use gauge::{GaugeError, MemoryGauge, MemoryLeft, memory_gauge};
+pub use gauge::{GaugeError, MemoryGauge, MemoryLeft, cgroup_of_process, memory_gauge};
 pub use observer::{Observer, ObserverConfig, ObserverCost, ObserverGone, Sink};
 pub use settle::{Settled, settle};
+pub use window::NamespaceWindow;

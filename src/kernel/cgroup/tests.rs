@@ -109,12 +109,12 @@ fn socket_accounting_is_switched_on_once_and_binds_nothing() {
     fs::write(root.path().join("proc/self/mountinfo"), mounts).unwrap();
     let file = group.join("memory.kmem.tcp.limit_in_bytes");
     fs::write(&file, "9223372036854771712\n").unwrap();
-    let hierarchy = MemoryHierarchy::find(root.path()).unwrap();
-    let switch = || hierarchy.enable_socket_accounting("/lab").unwrap();
+    let version_1 = MemoryHierarchy::find(root.path()).unwrap();
+    let switch = || version_1.enable_socket_accounting("/lab").unwrap();
     assert_eq!(switch(), SocketAccounting::SwitchedOn);
     assert_eq!(fs::read_to_string(&file).unwrap(), "1099511627776\n");
     assert_eq!(switch(), SocketAccounting::WasOn);
-    let always = super::tests::hierarchy("v2").enable_socket_accounting("/lab.slice/server");
+    let always = hierarchy("v2").enable_socket_accounting("/lab.slice/server");
     assert_eq!(always.unwrap(), SocketAccounting::Always);
 }
 

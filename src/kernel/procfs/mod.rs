@@ -183,13 +183,12 @@ impl Procfs {
     pub fn process(&mut self, worker: WorkerId, pid: u32) -> Result<ProcessSample, ProcError> {
         let status = self.below(&format!("proc/{pid}/status"), process::status)?;
         let times = self.below(&format!("proc/{pid}/stat"), process::times)?;
-        let (anonymous, file_backed) = match status.resident {
-            Some(parts) => parts,
-            None => {
-                let page = self.page;
-                let parse = |text: &str| process::resident_of_statm(text, page);
-                self.below(&format!("proc/{pid}/statm"), parse)?
-            }
+        let (anonymous, file_backed) = if let Some(parts) = status.resident {
+            parts
+        } else {
+            let page = self.page;
+            let parse = |text: &str| process::resident_of_statm(text, page);
+            self.below(&format!("proc/{pid}/statm"), parse)?
         };
         Ok(ProcessSample {
             worker,
