@@ -1,0 +1,158 @@
+//! epoll(7), edge-triggered, with the descriptor itself as the token, and eventfd(2) as a bell for many waiters.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use super::check;
+use super::fdtable::Descriptor;
+
+/// What an event may say. The bits of `EPOLL_EVENTS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watch(u32);
+
+impl Watch {
+    /// Data and closing, at each change: what an echo server asks for.
+    pub const DATA: Self = Self((libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET) as u32);
+    /// The same and room to write.
+    pub const DATA_AND_ROOM: Self =
+        Self((libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET) as u32);
+    /// Closing only: data stays unread.
+    pub const CLOSING: Self = Self((libc::EPOLLRDHUP | libc::EPOLLET) as u32);
+    /// A listener that several threads wait on, one or few of them woken at a time (`EPOLLEXCLUSIVE`, Linux 4.5).
+    pub const LISTENER: Self = Self((libc::EPOLLIN | libc::EPOLLEXCLUSIVE) as u32);
+    /// A bell: each ring once.
+    pub const BELL: Self = Self((libc::EPOLLIN | libc::EPOLLET) as u32);
+}
+
+/// Something that happened to a descriptor.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Happening(libc::epoll_event);
+
+impl Happening {
+    /// Nothing, to fill a buffer with.
+    pub const NONE: Self = Self(libc::epoll_event { events: 0, u64: 0 });
+
+    /// What it happened to.
+    #[must_use]
+    pub fn descriptor(self) -> Descriptor {
+        let token = self.0.u64;
+        Descriptor::from_number(i32::try_from(token).unwrap_or(-1))
+    }
+
+    /// Whether the peer has closed, or the connection has an error.
+    #[must_use]
+    pub const fn broken(self) -> bool {
+        self.0.events & (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32 != 0
+    }
+}
+
+/// An epoll instance.
+#[derive(Debug, Clone, Copy)]
+pub struct Epoll(Descriptor);
+
+impl Epoll {
+    /// A new one, in the table of the calling thread; it goes when the table goes.
+    ///
+    /// # Errors
+    /// When the table is full or the kernel has no memory.
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: epoll_create1 takes a number and touches no memory of ours.
+        let number = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+        Ok(Self(Descriptor::from_number(number)))
+    }
+
+    /// Its own descriptor, which poll(2) finds readable when events wait.
+    #[must_use]
+    pub const fn descriptor(self) -> Descriptor {
+        self.0
+    }
+
+    /// Watches a descriptor: 208 bytes of kernel memory until it is closed.
+    ///
+    /// # Errors
+    /// ENOSPC when `fs.epoll.max_user_watches` is reached.
+    pub fn add(self, descriptor: Descriptor, watch: Watch) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, descriptor, watch)
+    }
+
+    /// Changes what a descriptor is watched for; what holds already is told once more.
+    ///
+    /// # Errors
+    /// When it is not watched.
+    pub fn change(self, descriptor: Descriptor, watch: Watch) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, descriptor, watch)
+    }
+
+    /// Ends watching a descriptor that stays open.
+    ///
+    /// # Errors
+    /// When it is not watched.
+    pub fn remove(self, descriptor: Descriptor) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_DEL, descriptor, Watch(0))
+    }
+
+    fn control(self, what: libc::c_int, descriptor: Descriptor, watch: Watch) -> io::Result<()> {
+        let mut event = libc::epoll_event {
+            events: watch.0,
+            u64: u64::from(descriptor.number().unsigned_abs()),
+        };
+        // SAFETY: `event` is a valid epoll_event that lives through the call; the kernel copies it.
+        check(unsafe {
+            libc::epoll_ctl(self.0.number(), what, descriptor.number(), &raw mut event)
+        })
+        .map(drop)
+    }
+
+    /// Waits for events, at most `timeout_ms` milliseconds, without end when that is absent. A signal counts as none.
+    ///
+    /// # Errors
+    /// When this is no epoll instance of the calling thread's table.
+    pub fn wait<'a>(
+        self,
+        buffer: &'a mut [Happening],
+        timeout_ms: Option<u32>,
+    ) -> io::Result<&'a [Happening]> {
+        let timeout = timeout_ms.map_or(-1, |timeout| i32::try_from(timeout).unwrap_or(i32::MAX));
+        let room = i32::try_from(buffer.len()).unwrap_or(i32::MAX);
+        // SAFETY: `Happening` is a transparent epoll_event and the buffer has room for as many as `room` says.
+        let returned = unsafe {
+            libc::epoll_wait(self.0.number(), buffer.as_mut_ptr().cast(), room, timeout)
+        };
+        match check(returned) {
+            Ok(count) => Ok(&buffer[..usize::try_from(count).unwrap_or(0)]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(&[]),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A bell that many threads hear: an eventfd(2) which is rung and never read, watched edge-triggered by each of them.
+#[derive(Debug)]
+pub struct Bell(OwnedFd);
+
+impl Bell {
+    /// A new one.
+    ///
+    /// # Errors
+    /// When the table is full or the kernel has no memory.
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: eventfd takes two numbers; what it returns is a new descriptor that nobody else owns.
+        let number = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+        // SAFETY: see above.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(number) }))
+    }
+
+    /// Its descriptor in the table that it was made in.
+    #[must_use]
+    pub fn descriptor(&self) -> Descriptor {
+        Descriptor::from_number(self.0.as_raw_fd())
+    }
+
+    /// Wakes everybody who watches it. To be called from the table that it was made in.
+    pub fn ring(&self) {
+        let one = 1_u64.to_ne_bytes();
+        // A counter cannot overflow by rings of one, so that nothing can go wrong that a caller could mend.
+        let _ = rustix::io::write(&self.0, &one);
+    }
+}

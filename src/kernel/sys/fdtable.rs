@@ -1,0 +1,205 @@
+//! Descriptor tables: a thread may have one of its own, and `RLIMIT_NOFILE` bounds each table, not the process.
+//! `close_range(2)` with `CLOSE_RANGE_UNSHARE` (Linux 5.9), else `unshare(2)` with `CLONE_FILES`.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use super::check;
+
+/// The number of a descriptor in the table of the calling thread.
+///
+/// It is a number and owns nothing: a table of a million sockets keeps no object for each, and whoever empties a table
+/// does so by number. Using a number that is not open is an error of the kernel (EBADF), never a fault of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Descriptor(RawFd);
+
+impl Descriptor {
+    /// Standard input, which every table has.
+    pub const STDIN: Self = Self(0);
+
+    /// The first number that is free in a table made by [`own_table`] with nothing to keep.
+    pub const FIRST_OWN: Self = Self(3);
+
+    /// The descriptor with this number.
+    #[must_use]
+    pub const fn from_number(number: RawFd) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(self) -> RawFd {
+        self.0
+    }
+
+    /// The next number.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Descriptor {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+impl<T: AsRawFd> From<&T> for Descriptor {
+    fn from(owner: &T) -> Self {
+        Self(owner.as_raw_fd())
+    }
+}
+
+/// Gives the calling thread a descriptor table of its own. It holds 0, 1 and 2 and then, from 3 on and in order, what is
+/// to be kept; everything else that the process has open is absent from it, so that the numbers above are free without a
+/// gap. Returns the first free number.
+///
+/// # Errors
+/// When the kernel refuses the table, or a descriptor to keep is not open.
+pub fn own_table(keep: &[Descriptor]) -> io::Result<Descriptor> {
+    let first = Descriptor::FIRST_OWN.0;
+    if keep.is_empty() {
+        close_range(first, CloseRange::AndUnshare)?;
+        return Ok(Descriptor::FIRST_OWN);
+    }
+    close_range(RawFd::MAX, CloseRange::AndUnshare)?;
+    // What is to be kept may itself lie where it is to go: all of it is moved up first, out of the way.
+    let free = keep.iter().map(|kept| kept.0).max().unwrap_or(first) + 1;
+    let above = free.max(first + RawFd::try_from(keep.len()).unwrap_or(0));
+    let mut moved = Vec::with_capacity(keep.len());
+    for kept in keep {
+        moved.push(duplicate_from(*kept, above)?);
+    }
+    let mut next = first;
+    for from in moved {
+        // SAFETY: dup2 takes two numbers and touches no memory of ours.
+        check(unsafe { libc::dup2(from.0, next) })?;
+        next += 1;
+    }
+    close_range(next, CloseRange::Only)?;
+    Ok(Descriptor(next))
+}
+
+/// Makes the calling thread's table large enough for numbers below `size`, once. A table that grows by itself doubles
+/// each time and copies; shared with other threads it also waits for a grace period of RCU (`fs/file.c`, Linux 6.12).
+///
+/// # Errors
+/// When `size` is above `RLIMIT_NOFILE`, or there is no memory.
+pub fn grow(size: u32) -> io::Result<()> {
+    let highest = RawFd::try_from(size.saturating_sub(1)).map_err(io::Error::other)?;
+    close(duplicate_from(Descriptor::STDIN, highest)?);
+    Ok(())
+}
+
+/// Closes a descriptor. What close(2) returns says nothing that a caller could act on: the number is free in any case.
+pub fn close(descriptor: Descriptor) {
+    // SAFETY: close takes a number and touches no memory of ours; no owner of the number exists, see `Descriptor`.
+    unsafe { libc::close(descriptor.0) };
+}
+
+/// Closes every descriptor of the calling thread's table from `first` on.
+///
+/// # Errors
+/// When the kernel has no close_range(2).
+pub fn close_from(first: Descriptor) -> io::Result<()> {
+    close_range(first.0, CloseRange::Only)
+}
+
+/// What close_range(2) is to do besides closing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CloseRange {
+    Only,
+    AndUnshare,
+}
+
+fn close_range(first: RawFd, how: CloseRange) -> io::Result<()> {
+    let first = libc::c_uint::try_from(first).map_err(io::Error::other)?;
+    // `RawFd::MAX` stands for "none of them": no descriptor has such a number.
+    let flags = if how == CloseRange::AndUnshare {
+        libc::CLOSE_RANGE_UNSHARE
+    } else {
+        0
+    };
+    // SAFETY: close_range takes three numbers and touches no memory of ours.
+    let returned = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flags) };
+    if returned == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    match (error.raw_os_error(), how) {
+        // Older than 5.9, or hidden by a filter: the table can be had by unshare(2), what is open in it stays open.
+        (Some(libc::ENOSYS | libc::EPERM | libc::EINVAL), CloseRange::AndUnshare) => {
+            // SAFETY: unshare takes a number and touches no memory of ours.
+            check(unsafe { libc::unshare(libc::CLONE_FILES) })?;
+            close_one_by_one(first)
+        }
+        (Some(libc::ENOSYS | libc::EPERM), CloseRange::Only) => close_one_by_one(first),
+        _ => Err(error),
+    }
+}
+
+/// What close_range(2) does, for kernels without it.
+fn close_one_by_one(first: libc::c_uint) -> io::Result<()> {
+    let limit = super::rlimit::descriptors()?.soft;
+    for number in u64::from(first)..limit {
+        close(Descriptor(
+            RawFd::try_from(number).map_err(io::Error::other)?,
+        ));
+    }
+    Ok(())
+}
+
+fn duplicate_from(descriptor: Descriptor, lowest: RawFd) -> io::Result<Descriptor> {
+    // SAFETY: fcntl with F_DUPFD_CLOEXEC takes numbers only and touches no memory of ours.
+    check(unsafe { libc::fcntl(descriptor.0, libc::F_DUPFD_CLOEXEC, lowest) }).map(Descriptor)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::fd::FromRawFd;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_table_of_ones_own_keeps_what_it_is_told_and_nothing_else() {
+        let file = File::open("/proc/version").expect("opens");
+        let other = File::open("/proc/uptime").expect("opens");
+        let (kept, dropped) = (Descriptor::from(&file), Descriptor::from(&other));
+        let text = thread::spawn(move || {
+            let first = own_table(&[kept, kept]).expect("a table");
+            assert_eq!(first.number(), 5);
+            assert_eq!(
+                dropped.number() >= 5,
+                duplicate_from(dropped, 0).is_err(),
+                "only what was kept is there"
+            );
+            grow(200).expect("grows");
+            assert_eq!(duplicate_from(kept_at(4), 0).expect("is open").number(), 5);
+            let mut text = String::new();
+            // SAFETY: 4 is open in this thread's own table, and nothing else owns it.
+            let mut file = unsafe { File::from_raw_fd(4) };
+            file.read_to_string(&mut text).expect("reads");
+            text
+        })
+        .join()
+        .expect("no panic");
+        assert!(text.starts_with("Linux version"));
+        assert!(file.metadata().is_ok(), "the process's own table is as it was");
+        assert!(other.metadata().is_ok());
+    }
+
+    fn kept_at(number: RawFd) -> Descriptor {
+        Descriptor::from_number(number)
+    }
+
+    #[test]
+    fn growing_beyond_the_limit_is_an_error() {
+        assert!(grow(u32::MAX).is_err());
+    }
+}
