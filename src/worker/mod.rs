@@ -1,1 +1,129 @@
 //! The process that serves or dials: a spec comes in on stdin, events go out on stdout.
+//!
+//! Three threads beside the engine's: one reads commands, one carries them out, one reports. None of them waits for the
+//! engine, so that the end of stdin ends the worker at once, whatever is under way.
+
+mod client;
+mod outbox;
+mod prepare;
+mod report;
+mod server;
+
+use std::io;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+
+use crate::control::{Command, Event, LineReader, write_line};
+use crate::domain::WorkerSpec;
+use crate::engine::EngineError;
+use crate::kernel::sys::signal;
+
+pub use outbox::Outbox;
+pub use prepare::PrepareError;
+
+/// Why a worker could not do its work. It has been told as [`Event::Fatal`] too.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The engine could not start.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The place could not be finished from within.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    /// The first command was none that a worker begins with.
+    #[error("the first command has to be `prepare` or `start`, not {0:?}")]
+    OutOfOrder(Box<Command>),
+    /// The worker's own threads or signals could not be set up.
+    #[error("cannot set up the worker: {0}")]
+    SetUp(#[from] io::Error),
+}
+
+impl WorkerError {
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Engine(error) => error.hint(),
+            Self::Prepare(error) => error.hint(),
+            Self::OutOfOrder(_) | Self::SetUp(_) => None,
+        }
+    }
+}
+
+/// The worker as the runner starts it: commands as lines on stdin, events as lines on stdout. Ignores SIGINT, which is the
+/// runner's to answer. Returns when it was told to end or stdin ended.
+///
+/// # Errors
+/// When it could not do its work; the runner has been told by then.
+pub fn main() -> Result<(), WorkerError> {
+    signal::ignore_interrupt()?;
+    let mut stdout = io::stdout();
+    // A runner that takes no events any more is gone; the end of stdin says so too and ends the worker.
+    let outbox = Outbox::new(move |event| drop(write_line(&mut stdout, &event)));
+    let (commands, inbox) = mpsc::channel();
+    let complaints = outbox.clone();
+    // The reader is never joined: only the end of the process ends a read.
+    thread::Builder::new().spawn(move || {
+        for command in LineReader::<_, Command>::new(io::stdin().lock()) {
+            match command {
+                Ok(command) => {
+                    if commands.send(command).is_err() {
+                        return;
+                    }
+                }
+                Err(error) => complaints.tell(Event::Warning {
+                    text: error.to_string(),
+                }),
+            }
+        }
+    })?;
+    run(&inbox, &outbox)
+}
+
+/// The worker as a value: takes commands from a channel until it is told to end or the channel is closed, and gives events
+/// to `outbox`. Every connection is closed when it returns.
+///
+/// # Errors
+/// When it could not do its work; `outbox` has had [`Event::Fatal`] by then.
+pub fn run(inbox: &Receiver<Command>, outbox: &Outbox) -> Result<(), WorkerError> {
+    let done = match first_spec(inbox, outbox) {
+        Ok(None) => Ok(()),
+        Ok(Some(WorkerSpec::Server(spec))) => server::run(&spec, inbox, outbox),
+        Ok(Some(WorkerSpec::Client(spec))) => client::run(&spec, inbox, outbox),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = &done {
+        outbox.tell(Event::Fatal {
+            error: error.to_string(),
+            hint: error.hint(),
+        });
+    }
+    done
+}
+
+/// Prepares the place where that is asked for, and returns the spec; nothing when the worker is to end before it has one.
+fn first_spec(
+    inbox: &Receiver<Command>,
+    outbox: &Outbox,
+) -> Result<Option<WorkerSpec>, WorkerError> {
+    for command in inbox {
+        match command {
+            Command::Prepare {
+                addresses,
+                untrack,
+                settings,
+            } => outbox.tell(prepare::prepare(&addresses, untrack, &settings)?),
+            Command::Start { spec } => return Ok(Some(spec)),
+            Command::Exit => return Ok(None),
+            other => return Err(WorkerError::OutOfOrder(Box::new(other))),
+        }
+    }
+    Ok(None)
+}
+
+/// A command that this worker has no use for is told, not obeyed: the runner and the worker disagree on what it is.
+fn refuse(outbox: &Outbox, role: &str, command: &Command) {
+    outbox.tell(Event::Warning {
+        text: format!("a {role} at work does not understand {command:?}"),
+    });
+}

@@ -116,9 +116,8 @@ impl Epoll {
         let timeout = timeout_ms.map_or(-1, |timeout| i32::try_from(timeout).unwrap_or(i32::MAX));
         let room = i32::try_from(buffer.len()).unwrap_or(i32::MAX);
         // SAFETY: `Happening` is a transparent epoll_event and the buffer has room for as many as `room` says.
-        let returned = unsafe {
-            libc::epoll_wait(self.0.number(), buffer.as_mut_ptr().cast(), room, timeout)
-        };
+        let returned =
+            unsafe { libc::epoll_wait(self.0.number(), buffer.as_mut_ptr().cast(), room, timeout) };
         match check(returned) {
             Ok(count) => Ok(&buffer[..usize::try_from(count).unwrap_or(0)]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(&[]),
@@ -149,10 +148,16 @@ impl Bell {
         Descriptor::from_number(self.0.as_raw_fd())
     }
 
-    /// Wakes everybody who watches it. To be called from the table that it was made in.
+    /// Wakes everybody who watches it. For the table that it was made in.
     pub fn ring(&self) {
-        let one = 1_u64.to_ne_bytes();
-        // A counter cannot overflow by rings of one, so that nothing can go wrong that a caller could mend.
-        let _ = rustix::io::write(&self.0, &one);
+        ring(self.descriptor());
     }
+}
+
+/// Rings a bell by the number that it has in the calling thread's table.
+pub fn ring(bell: Descriptor) {
+    let one = 1_u64.to_ne_bytes();
+    // SAFETY: the eight bytes live through the call. A counter does not overflow by rings of one, so that nothing can
+    // go wrong that a caller could mend.
+    unsafe { libc::write(bell.number(), one.as_ptr().cast(), one.len()) };
 }

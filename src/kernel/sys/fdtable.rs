@@ -190,7 +190,10 @@ mod tests {
         .join()
         .expect("no panic");
         assert!(text.starts_with("Linux version"));
-        assert!(file.metadata().is_ok(), "the process's own table is as it was");
+        assert!(
+            file.metadata().is_ok(),
+            "the process's own table is as it was"
+        );
         assert!(other.metadata().is_ok());
     }
 

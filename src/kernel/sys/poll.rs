@@ -1,5 +1,6 @@
 //! poll(2) over descriptors that nobody owns: one look at many sockets, without any memory of the kernel's afterwards.
 
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -55,6 +56,12 @@ impl PollEntry {
     #[must_use]
     pub const fn readable(&self) -> bool {
         self.0.revents & libc::POLLIN != 0
+    }
+}
+
+impl fmt::Debug for PollEntry {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} ({:#x} found)", self.0.fd, self.0.revents)
     }
 }
 

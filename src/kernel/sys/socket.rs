@@ -1,6 +1,7 @@
 //! TCP sockets over IPv4, non-blocking, as bare numbers in the calling thread's table: socket(2), bind(2), connect(2),
 //! accept4(2), and the options of socket(7), ip(7) and tcp(7) that the lab uses.
 
+use std::fmt;
 use std::io;
 use std::mem::size_of;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -28,11 +29,19 @@ impl RawAddress {
         })
     }
 
-    fn to_address(self) -> SocketAddrV4 {
+    /// As the rest of the program has it.
+    #[must_use]
+    pub fn to_address(self) -> SocketAddrV4 {
         SocketAddrV4::new(
             Ipv4Addr::from(u32::from_be(self.0.sin_addr.s_addr)),
             u16::from_be(self.0.sin_port),
         )
+    }
+}
+
+impl fmt::Debug for RawAddress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_address().fmt(out)
     }
 }
 
@@ -205,14 +214,8 @@ pub fn send(socket: Descriptor, bytes: &[u8]) -> io::Result<usize> {
 /// ECONNRESET, ETIMEDOUT, EBADF.
 pub fn receive(socket: Descriptor, buffer: &mut [u8]) -> io::Result<Received> {
     // SAFETY: the slice is valid for writing over its length.
-    let returned = unsafe {
-        libc::recv(
-            socket.number(),
-            buffer.as_mut_ptr().cast(),
-            buffer.len(),
-            0,
-        )
-    };
+    let returned =
+        unsafe { libc::recv(socket.number(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
     match usize::try_from(returned) {
         Ok(0) => Ok(Received::Closed),
         Ok(count) => Ok(Received::Bytes(count)),
@@ -286,8 +289,18 @@ pub fn keepalive(socket: Descriptor, keepalive: Keepalive) -> io::Result<()> {
     let value = |number: u32| libc::c_int::try_from(number).unwrap_or(libc::c_int::MAX);
     let tcp = libc::IPPROTO_TCP;
     set(socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, &1_i32)?;
-    set(socket, tcp, libc::TCP_KEEPIDLE, &value(keepalive.idle_seconds))?;
-    set(socket, tcp, libc::TCP_KEEPINTVL, &value(keepalive.interval_seconds))?;
+    set(
+        socket,
+        tcp,
+        libc::TCP_KEEPIDLE,
+        &value(keepalive.idle_seconds),
+    )?;
+    set(
+        socket,
+        tcp,
+        libc::TCP_KEEPINTVL,
+        &value(keepalive.interval_seconds),
+    )?;
     set(socket, tcp, libc::TCP_KEEPCNT, &value(keepalive.probes))
 }
 

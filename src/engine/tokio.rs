@@ -1,0 +1,2 @@
+//! tokio
+pub(super) use super::epoll::EpollEngine as TokioEngine;

@@ -1,0 +1,49 @@
+//! A worker that dials.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::thread;
+use std::time::Duration;
+
+use super::{Outbox, WorkerError, refuse, report};
+use crate::control::{Command, Event};
+use crate::domain::ClientSpec;
+use crate::engine::{Ledger, engine};
+
+/// Dials and holds until it is told to end.
+pub(super) fn run(
+    spec: &ClientSpec,
+    inbox: &Receiver<Command>,
+    outbox: &Outbox,
+) -> Result<(), WorkerError> {
+    let ledger = Ledger::new();
+    let dialing = engine(spec.engine).dial(spec, ledger.clone())?;
+    let tables = dialing.tables();
+    outbox.tell(Event::Ready {
+        pid: std::process::id(),
+        tables: tables.count,
+        descriptors_per_table: tables.limit,
+        listening: Vec::new(),
+    });
+    let over = AtomicBool::new(false);
+    let latency = || dialing.take_latency();
+    thread::scope(|scope| {
+        scope.spawn(|| report::report(&*dialing, latency, &ledger, outbox, &over));
+        for command in inbox {
+            match command {
+                Command::Begin => dialing.begin(),
+                Command::StopRamp => dialing.stop_ramp(),
+                Command::Verify { share, timeout_ms } => {
+                    dialing.verify(share, Duration::from_millis(timeout_ms));
+                }
+                Command::Drain => dialing.drain(),
+                Command::Exit => break,
+                other => refuse(outbox, "client", &other),
+            }
+        }
+        dialing.end();
+        over.store(true, Ordering::Release);
+        ledger.wake();
+    });
+    Ok(())
+}
