@@ -7,6 +7,7 @@ mod failure;
 mod format;
 mod man;
 mod observe;
+mod worker;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -46,6 +47,8 @@ enum Verb {
     Count(count::CountArgs),
     Man(man::ManArgs),
     Observe(observe::ObserveArgs),
+    #[command(hide = true)]
+    Worker(worker::WorkerArgs),
 }
 
 /// Version of the program, with the git revision where it was built from a checkout.
@@ -69,6 +72,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
         Verb::Count(args) => count::run(args),
         Verb::Man(args) => man::run(args).map_err(Failure::from),
         Verb::Observe(args) => observe::run(args),
+        Verb::Worker(args) => worker::run(args),
     };
     match outcome {
         Ok(exit) => exit,

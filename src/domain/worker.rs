@@ -184,7 +184,7 @@ pub struct LossNote {
     pub reason: LossReason,
     /// How many were found at this moment.
     pub count: u64,
-    /// The local ends of the first few, as address:port.
+    /// The client's ends of the first few, as far as they are known: a server is not told of those that were reset.
     pub examples: Vec<SocketAddrV4>,
 }
 

@@ -98,6 +98,7 @@ impl Ledger {
 
     /// Counts a failure that belongs to no planned connection, such as one of accept(2). Returns how many of its class
     /// there were before.
+    #[must_use]
     pub fn count_failure(&self, failure: ConnectFailure) -> u64 {
         let mut pages = self.pages();
         let count = pages.failed.entry(failure).or_insert(0);

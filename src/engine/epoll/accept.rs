@@ -11,7 +11,7 @@ use super::super::turn::Waited;
 use super::serve::Shared;
 use crate::domain::{ConnectFailure, LossReason};
 use crate::kernel::sys::epoll::{Epoll, Happening, Watch};
-use crate::kernel::sys::fdtable::Descriptor;
+use crate::kernel::sys::fdtable::{Descriptor, close};
 use crate::kernel::sys::poll::{Interest, Patience, PollEntry, poll};
 use crate::kernel::sys::socket::{self, Received};
 
@@ -197,7 +197,7 @@ impl<'a> Keeper<'a> {
     /// Nothing more can be accepted for now: counts it once for each time that this begins, says so once, and waits.
     fn be_exhausted(&mut self, failure: ConnectFailure, call: &str) {
         if self.exhausted != Some(failure) && self.shared.ledger.count_failure(failure) == 0 {
-            /// ENOSPC of epoll_ctl(2).
+            /// ENOSPC of `epoll_ctl(2)`.
             const NO_WATCHES: ConnectFailure = ConnectFailure::Other(28);
             let hint = if failure == NO_WATCHES {
                 "raise fs.epoll.max_user_watches"
@@ -313,8 +313,8 @@ impl<'a> Keeper<'a> {
             return;
         }
         self.unsent.remove(&socket);
-        let example = socket::local_address(socket).ok();
-        crate::kernel::sys::fdtable::close(socket);
+        let example = socket::peer_address(socket).ok();
+        close(socket);
         self.counters().closed.add(1);
         self.counters().lost.add(1);
         self.shared.ledger.lost(reason, 1, example);

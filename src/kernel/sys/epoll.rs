@@ -10,18 +10,24 @@ use super::fdtable::Descriptor;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watch(u32);
 
+/// The C library has these as signed numbers, the kernel takes them as unsigned ones.
+const fn bits(of: libc::c_int) -> u32 {
+    of.cast_unsigned()
+}
+
 impl Watch {
     /// Data and closing, at each change: what an echo server asks for.
-    pub const DATA: Self = Self((libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET) as u32);
+    pub const DATA: Self = Self(bits(libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET));
     /// The same and room to write.
-    pub const DATA_AND_ROOM: Self =
-        Self((libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET) as u32);
+    pub const DATA_AND_ROOM: Self = Self(bits(
+        libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET,
+    ));
     /// Closing only: data stays unread.
-    pub const CLOSING: Self = Self((libc::EPOLLRDHUP | libc::EPOLLET) as u32);
+    pub const CLOSING: Self = Self(bits(libc::EPOLLRDHUP | libc::EPOLLET));
     /// A listener that several threads wait on, one or few of them woken at a time (`EPOLLEXCLUSIVE`, Linux 4.5).
-    pub const LISTENER: Self = Self((libc::EPOLLIN | libc::EPOLLEXCLUSIVE) as u32);
+    pub const LISTENER: Self = Self(bits(libc::EPOLLIN | libc::EPOLLEXCLUSIVE));
     /// A bell: each ring once.
-    pub const BELL: Self = Self((libc::EPOLLIN | libc::EPOLLET) as u32);
+    pub const BELL: Self = Self(bits(libc::EPOLLIN | libc::EPOLLET));
 }
 
 /// Something that happened to a descriptor.
@@ -43,7 +49,7 @@ impl Happening {
     /// Whether the peer has closed, or the connection has an error.
     #[must_use]
     pub const fn broken(self) -> bool {
-        self.0.events & (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32 != 0
+        self.0.events & bits(libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) != 0
     }
 }
 
@@ -108,11 +114,11 @@ impl Epoll {
     ///
     /// # Errors
     /// When this is no epoll instance of the calling thread's table.
-    pub fn wait<'a>(
+    pub fn wait(
         self,
-        buffer: &'a mut [Happening],
+        buffer: &mut [Happening],
         timeout_ms: Option<u32>,
-    ) -> io::Result<&'a [Happening]> {
+    ) -> io::Result<&[Happening]> {
         let timeout = timeout_ms.map_or(-1, |timeout| i32::try_from(timeout).unwrap_or(i32::MAX));
         let room = i32::try_from(buffer.len()).unwrap_or(i32::MAX);
         // SAFETY: `Happening` is a transparent epoll_event and the buffer has room for as many as `room` says.

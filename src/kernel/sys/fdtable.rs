@@ -103,12 +103,12 @@ pub fn close(descriptor: Descriptor) {
 /// Closes every descriptor of the calling thread's table from `first` on.
 ///
 /// # Errors
-/// When the kernel has no close_range(2).
+/// When the kernel has no `close_range(2)`.
 pub fn close_from(first: Descriptor) -> io::Result<()> {
     close_range(first.0, CloseRange::Only)
 }
 
-/// What close_range(2) is to do besides closing.
+/// What `close_range(2)` is to do besides closing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum CloseRange {
     Only,
@@ -141,7 +141,7 @@ fn close_range(first: RawFd, how: CloseRange) -> io::Result<()> {
     }
 }
 
-/// What close_range(2) does, for kernels without it.
+/// What `close_range(2)` does, for kernels without it.
 fn close_one_by_one(first: libc::c_uint) -> io::Result<()> {
     let limit = super::rlimit::descriptors()?.soft;
     for number in u64::from(first)..limit {

@@ -167,6 +167,24 @@ pub fn local_address(socket: Descriptor) -> io::Result<SocketAddrV4> {
     Ok(address.to_address())
 }
 
+/// The peer's end.
+///
+/// # Errors
+/// ENOTCONN when the connection has been reset: the kernel does not tell any more.
+pub fn peer_address(socket: Descriptor) -> io::Result<SocketAddrV4> {
+    let mut address = RawAddress::new(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+    let mut length = ADDRESS_LENGTH;
+    // SAFETY: both point to locals that live through the call, and `length` says how much room there is.
+    check(unsafe {
+        libc::getpeername(
+            socket.number(),
+            (&raw mut address.0).cast(),
+            &raw mut length,
+        )
+    })?;
+    Ok(address.to_address())
+}
+
 /// Takes the error that waits at a socket (`SO_ERROR`) as an errno; 0 when there is none.
 ///
 /// # Errors
@@ -269,7 +287,7 @@ pub fn bind_address_only(socket: Descriptor) -> io::Result<()> {
 }
 
 /// Narrows the ports that the kernel chooses from (`IP_LOCAL_PORT_RANGE`, Linux 6.3; from 6.8 the choice is quick to the
-/// last port). What lies outside net.ipv4.ip_local_port_range is ignored.
+/// last port). What lies outside `net.ipv4.ip_local_port_range` is ignored.
 ///
 /// # Errors
 /// ENOPROTOOPT on an older kernel.
