@@ -174,13 +174,15 @@ mod tests {
         let text = thread::spawn(move || {
             let first = own_table(&[kept, kept]).expect("a table");
             assert_eq!(first.number(), 5);
-            assert_eq!(
-                dropped.number() >= 5,
-                duplicate_from(dropped, 0).is_err(),
-                "only what was kept is there"
-            );
+            if dropped.number() >= 5 {
+                assert!(
+                    duplicate_from(dropped, 0).is_err(),
+                    "only what was kept is there"
+                );
+            }
             grow(200).expect("grows");
-            assert_eq!(duplicate_from(kept_at(4), 0).expect("is open").number(), 5);
+            let next = duplicate_from(Descriptor::from_number(4), 0).expect("is open");
+            assert_eq!(next.number(), 5);
             let mut text = String::new();
             // SAFETY: 4 is open in this thread's own table, and nothing else owns it.
             let mut file = unsafe { File::from_raw_fd(4) };
@@ -195,10 +197,6 @@ mod tests {
             "the process's own table is as it was"
         );
         assert!(other.metadata().is_ok());
-    }
-
-    fn kept_at(number: RawFd) -> Descriptor {
-        Descriptor::from_number(number)
     }
 
     #[test]
