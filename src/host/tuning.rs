@@ -49,7 +49,6 @@ impl Restoration {
 pub struct Tuning {
     runtime: Runtime,
     owner: JournalOwner,
-    wanted: Vec<SettingChange>,
     store: Box<dyn SettingStore + Send>,
     remove_object: ObjectRemover,
     wrap: Box<JournalFile>,
@@ -66,20 +65,13 @@ impl fmt::Debug for Tuning {
 }
 
 impl Tuning {
-    /// The changes that the run that holds the lock wants to make to this host. Nothing is written, not even a journal,
-    /// before there is something to change.
+    /// For the run that holds the lock. Nothing is written, not even a journal, before there is something to change.
     #[must_use]
-    pub fn new(
-        runtime: &Runtime,
-        _lock: &Lock,
-        run: &RunId,
-        wanted: Vec<SettingChange>,
-        remove_object: ObjectRemover,
-    ) -> Self {
+    pub fn new(runtime: &Runtime, _lock: &Lock, run: &RunId, remove_object: ObjectRemover) -> Self {
         let store = Box::new(Sysctl::system());
         let owner = JournalOwner::current(run, &*store);
         let unwrapped = Box::new(|file| Box::new(file) as Box<dyn Durable>);
-        Self::with_parts(runtime, owner, wanted, store, remove_object, unwrapped)
+        Self::with_parts(runtime, owner, store, remove_object, unwrapped)
     }
 
     /// As [`Self::new`], of another store, for an owner that is told, and with something between the journal and its file.
@@ -87,7 +79,6 @@ impl Tuning {
     pub fn with_parts(
         runtime: &Runtime,
         owner: JournalOwner,
-        wanted: Vec<SettingChange>,
         store: Box<dyn SettingStore + Send>,
         remove_object: ObjectRemover,
         wrap: Box<JournalFile>,
@@ -95,7 +86,6 @@ impl Tuning {
         Self {
             runtime: runtime.clone(),
             owner,
-            wanted,
             store,
             remove_object,
             wrap,
@@ -103,10 +93,10 @@ impl Tuning {
         }
     }
 
-    /// Writes the settings, each journaled and synced first. One that cannot be written does not end it: its record says
+    /// Writes settings, each journaled and synced first. One that cannot be written does not end it: its record says
     /// why.
-    pub fn apply(&mut self) -> Vec<SettingRecord> {
-        std::mem::take(&mut self.wanted)
+    pub fn apply(&mut self, changes: &[SettingChange]) -> Vec<SettingRecord> {
+        changes
             .iter()
             .map(|change| self.apply_one(change))
             .collect()

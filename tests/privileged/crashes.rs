@@ -176,12 +176,12 @@ fn changes_the_host_until_it_is_killed() {
     let mut tuning = Tuning::with_parts(
         &runtime,
         JournalOwner::current(&run, &Sysctl::system()),
-        HARMLESS.iter().map(|key| one_more(key)).collect(),
         Box::new(store),
         |kind, name| Err(format!("nobody made {kind} {name}")),
         Box::new(move |file| Box::new(KillingFile(file, file_killer.clone()))),
     );
-    let records = tuning.apply();
+    let changes: Vec<_> = HARMLESS.iter().map(|key| one_more(key)).collect();
+    let records = tuning.apply(&changes);
     assert!(
         records
             .iter()

@@ -106,12 +106,11 @@ impl Host {
     }
 
     /// The settings of a run in a process that is not there any more.
-    fn run(&self, wanted: &[SettingChange], fuse: &Fuse, torn_at: usize) -> Tuning {
+    fn run(&self, fuse: &Fuse, torn_at: usize) -> Tuning {
         let file_fuse = fuse.clone();
         Tuning::with_parts(
             &self.runtime,
             dead_owner("this-boot"),
-            wanted.to_vec(),
             Box::new(FusedStore(self.sysctl(), fuse.clone())),
             no_objects,
             Box::new(move |file| Box::new(FusedFile(file, file_fuse.clone(), torn_at))),
@@ -177,6 +176,9 @@ fn changes() -> impl Strategy<Value = Vec<SettingChange>> {
 }
 
 proptest! {
+    // Each case syncs real files.
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
     #[test]
     fn whenever_a_run_dies_the_originals_come_back(
         originals in originals(),
@@ -185,8 +187,8 @@ proptest! {
         torn_at in 0..200_usize,
     ) {
         let host = Host::with(&originals);
-        let mut settings = host.run(&changes, &Fuse::of(dies_after), torn_at);
-        settings.apply();
+        let mut settings = host.run(&Fuse::of(dies_after), torn_at);
+        settings.apply(&changes);
         // A killed process drops nothing.
         std::mem::forget(settings);
         for recovered in host.recover() {
@@ -203,8 +205,8 @@ proptest! {
         dies_after in 0..20_usize,
     ) {
         let host = Host::with(&originals);
-        let mut settings = host.run(&changes, &Fuse::of(usize::MAX), 0);
-        settings.apply();
+        let mut settings = host.run(&Fuse::of(usize::MAX), 0);
+        settings.apply(&changes);
         std::mem::forget(settings);
         let kept: Vec<(PathBuf, Vec<u8>)> = host
             .journals()
@@ -228,8 +230,8 @@ proptest! {
         changes in changes(),
     ) {
         let host = Host::with(&originals);
-        let mut settings = host.run(&changes, &Fuse::of(usize::MAX), 0);
-        let records = settings.apply();
+        let mut settings = host.run(&Fuse::of(usize::MAX), 0);
+        let records = settings.apply(&changes);
         let restoration = settings.restore();
         prop_assert!(restoration.is_complete());
         prop_assert_eq!(host.values(&originals), originals);
@@ -257,8 +259,8 @@ fn host_with_one(value: &str) -> (Host, BTreeMap<String, String>) {
 #[test]
 fn a_value_that_somebody_else_wrote_is_reported_and_left_alone() {
     let (host, _) = host_with_one("10");
-    let mut settings = host.run(&to_twenty(), &Fuse::of(usize::MAX), 0);
-    settings.apply();
+    let mut settings = host.run(&Fuse::of(usize::MAX), 0);
+    settings.apply(&to_twenty());
     host.sysctl().write("key0", "30").expect("writes");
     let restoration = settings.restore();
     let expected = RestoreOutcome::ChangedByOthers("30".to_owned());
@@ -269,8 +271,8 @@ fn a_value_that_somebody_else_wrote_is_reported_and_left_alone() {
 #[test]
 fn a_value_that_is_large_enough_needs_no_journal() {
     let (host, _) = host_with_one("50");
-    let mut settings = host.run(&to_twenty(), &Fuse::of(usize::MAX), 0);
-    let records = settings.apply();
+    let mut settings = host.run(&Fuse::of(usize::MAX), 0);
+    let records = settings.apply(&to_twenty());
     assert!(!records[0].changed);
     assert_eq!(records[0].error, None);
     assert!(host.journals().is_empty());
@@ -280,8 +282,8 @@ fn a_value_that_is_large_enough_needs_no_journal() {
 fn a_panic_puts_everything_back() {
     let (host, originals) = host_with_one("10");
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let mut settings = host.run(&to_twenty(), &Fuse::of(usize::MAX), 0);
-        settings.apply();
+        let mut settings = host.run(&Fuse::of(usize::MAX), 0);
+        settings.apply(&to_twenty());
         assert_eq!(host.sysctl().read("key0").expect("reads"), "20");
         panic!("as a defect would");
     }));
@@ -295,12 +297,11 @@ fn a_journal_of_another_boot_is_dropped_with_a_note() {
     let mut settings = Tuning::with_parts(
         &host.runtime,
         dead_owner("another-boot"),
-        vec![change("key0", SettingValue::AtLeast(20))],
         Box::new(host.sysctl()),
         no_objects,
         Box::new(|file| Box::new(file)),
     );
-    settings.apply();
+    settings.apply(&to_twenty());
     std::mem::forget(settings);
     let recovered = host.recover();
     assert!(
@@ -318,8 +319,8 @@ fn a_journal_of_another_boot_is_dropped_with_a_note() {
 fn nothing_is_undone_while_a_run_is_under_way() {
     let (host, _) = host_with_one("10");
     let lock = Lock::take(&host.runtime, None).expect("takes it");
-    let mut settings = host.run(&to_twenty(), &Fuse::of(usize::MAX), 0);
-    settings.apply();
+    let mut settings = host.run(&Fuse::of(usize::MAX), 0);
+    settings.apply(&to_twenty());
     let found = recover_with(&host.runtime, &host.sysctl(), no_objects).expect("looks");
     assert!(matches!(found, Recovery::LiveRun(_)));
     assert_eq!(host.sysctl().read("key0").expect("reads"), "20");
@@ -347,12 +348,11 @@ fn a_value_that_the_kernel_rounded_is_still_ours() {
     let mut settings = Tuning::with_parts(
         &host.runtime,
         dead_owner("this-boot"),
-        vec![change("key0", SettingValue::AtLeast(100))],
         Box::new(Rounding(host.sysctl())),
         no_objects,
         Box::new(|file| Box::new(file)),
     );
-    let records = settings.apply();
+    let records = settings.apply(&[change("key0", SettingValue::AtLeast(100))]);
     assert_eq!(records[0].in_force.as_deref(), Some("128"));
     std::mem::forget(settings);
     assert!(host.recover()[0].restoration.is_complete());
@@ -368,7 +368,7 @@ fn an_object_that_could_not_be_removed_keeps_its_journal() {
         }
     }
     let (host, _) = host_with_one("10");
-    let mut settings = host.run(&[], &Fuse::of(usize::MAX), 0);
+    let mut settings = host.run(&Fuse::of(usize::MAX), 0);
     settings
         .note_object("table", "c1m-00000001")
         .expect("notes it");
@@ -384,8 +384,8 @@ fn an_object_that_could_not_be_removed_keeps_its_journal() {
 fn the_journal_is_the_owners_alone() {
     use std::os::unix::fs::MetadataExt;
     let (host, _) = host_with_one("10");
-    let mut settings = host.run(&to_twenty(), &Fuse::of(usize::MAX), 0);
-    settings.apply();
+    let mut settings = host.run(&Fuse::of(usize::MAX), 0);
+    settings.apply(&to_twenty());
     let mode = |path: &Path| path.metadata().expect("is there").mode() & 0o777;
     assert_eq!(mode(&host.journals()[0]), 0o600);
 }
