@@ -7,6 +7,7 @@ mod failure;
 mod format;
 mod man;
 mod observe;
+mod report;
 mod worker;
 
 use std::ffi::OsString;
@@ -47,6 +48,7 @@ enum Verb {
     Count(count::CountArgs),
     Man(man::ManArgs),
     Observe(observe::ObserveArgs),
+    Report(report::ReportArgs),
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
 }
@@ -72,6 +74,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
         Verb::Count(args) => count::run(args),
         Verb::Man(args) => man::run(args).map_err(Failure::from),
         Verb::Observe(args) => observe::run(args),
+        Verb::Report(args) => report::run(args),
         Verb::Worker(args) => worker::run(args),
     };
     match outcome {

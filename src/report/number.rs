@@ -36,6 +36,11 @@ pub(super) fn figure(number: f64) -> String {
     }
 }
 
+/// With one decimal.
+pub(super) fn tenths(number: f64) -> String {
+    format!("{number:.1}")
+}
+
 /// Bytes for each connection: `8,130 B`.
 pub(super) fn bytes_each(bytes: f64) -> String {
     format!("{} B", figure(bytes))

@@ -32,7 +32,24 @@ pub fn text(report: &Report) -> String {
             lines.push(format!("  {error}: {hint}"));
         }
     }
-    let mut row = |name: &str, value: String| lines.push(format!("  {name:<12}{value}"));
+    lines.extend(
+        rows(report)
+            .into_iter()
+            .map(|(name, value)| format!("  {name:<12}{value}")),
+    );
+    let mut text = String::new();
+    for line in lines {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}
+
+/// Name and value of each line below the verdict.
+fn rows(report: &Report) -> Vec<(&'static str, String)> {
+    let result = &report.result;
+    let mut rows = Vec::new();
+    let mut row = |name, value: String| rows.push((name, value));
     if let (Some(seconds_taken), Some(rate)) = (result.ramp.seconds, result.ramp.rate_per_second) {
         row(
             "ramp",
@@ -85,6 +102,15 @@ pub fn text(report: &Report) -> String {
             ),
         );
     }
+    rows.extend(circumstances(report));
+    rows
+}
+
+/// Where it was, what was bounded, what to doubt.
+fn circumstances(report: &Report) -> Vec<(&'static str, String)> {
+    let result = &report.result;
+    let mut rows = Vec::new();
+    let mut row = |name, value: String| rows.push((name, value));
     if let Some(place) = &result.place {
         let why = report
             .place
@@ -110,10 +136,5 @@ pub fn text(report: &Report) -> String {
     for left in &result.leftovers {
         row("LEFT BEHIND", left.clone());
     }
-    let mut text = String::new();
-    for line in lines {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{}", line.trim_end());
-    }
-    text
+    rows
 }

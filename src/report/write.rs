@@ -55,13 +55,27 @@ pub fn render(dir: &Path) -> Result<(Report, Vec<Chart>), ReportError> {
 /// When the directory holds no recording, or the files cannot be written.
 pub fn write_all(dir: &Path, owner: Option<Owner>) -> Result<Report, ReportError> {
     let (report, drawn) = render(dir)?;
+    write(dir, owner, &report, &drawn)?;
+    Ok(report)
+}
+
+/// Writes `result.json`, `report.md` and the charts into a run directory.
+///
+/// # Errors
+/// When they cannot be written.
+pub fn write(
+    dir: &Path,
+    owner: Option<Owner>,
+    report: &Report,
+    drawn: &[Chart],
+) -> Result<(), ReportError> {
     let folder = Folder::open(dir, owner)?;
     // The result first: it is small, and a full disk may leave no room for more.
-    folder.write_json(RESULT, result(&report))?;
+    folder.write_json(RESULT, result(report))?;
     folder.make(CHARTS)?;
-    for chart in &drawn {
+    for chart in drawn {
         folder.write_text(&format!("{CHARTS}/{}", chart.file), &chart.svg)?;
     }
-    folder.write_text(REPORT, &markdown(&report, &drawn))?;
-    Ok(report)
+    folder.write_text(REPORT, &markdown(report, drawn))?;
+    Ok(())
 }

@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::super::{Recording, read};
 use super::*;
 use crate::domain::{ConnCount, Phase, Reading, RunEvent};
+use crate::record::{Recording, read};
 
 fn started() -> Timestamp {
     "2026-11-23T05:50:04Z".parse().expect("a time")

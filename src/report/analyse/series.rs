@@ -24,7 +24,7 @@ pub(super) fn series(
     let drain = story.began(Phase::Drain);
     Series {
         connections: connections(story),
-        rate: rate(&story.opened),
+        rate: rate(&story.opened, ramp),
         memory: samples
             .iter()
             .filter_map(|sample| Some((sample.at_seconds, memory(sample)?)))
@@ -55,21 +55,41 @@ pub(super) fn series(
 fn connections(story: &Story) -> Vec<(f64, f64)> {
     let ramp = story.ramp().map(|(from, _)| (from, 0.0));
     let told = story.held.iter().map(|(at, held)| (*at, *held as f64));
-    ramp.into_iter().chain(told).collect()
+    let mut line: Vec<(f64, f64)> = Vec::new();
+    for (at, held) in ramp.into_iter().chain(told) {
+        // Nothing is told while nothing changes: what was held stayed until shortly before this.
+        if let Some((_, before)) = line
+            .last()
+            .copied()
+            .filter(|(then, _)| at - then > SILENCE_SECONDS)
+        {
+            line.push((at - PROGRESS_SECONDS, before));
+        }
+        line.push((at, held));
+    }
+    line
 }
 
-fn rate(opened: &[(f64, u64)]) -> Vec<(f64, f64)> {
+/// A worker tells its progress so often while something changes.
+const PROGRESS_SECONDS: f64 = 0.25;
+/// Longer silence than this means that nothing changed.
+const SILENCE_SECONDS: f64 = 4.0 * PROGRESS_SECONDS;
+
+fn rate(opened: &[(f64, u64)], ramp: Option<(f64, f64)>) -> Vec<(f64, f64)> {
+    let Some((began, ended)) = ramp else {
+        return Vec::new();
+    };
     let mut rates = Vec::new();
-    let mut from: Option<(f64, u64)> = None;
-    for (at, count) in opened {
-        match from {
-            None => from = Some((*at, *count)),
-            Some((then, before)) if at - then >= RATE_SECONDS => {
-                let rate = count.saturating_sub(before) as f64 / (at - then);
-                rates.push((*at, rate));
-                from = Some((*at, *count));
-            }
-            Some(_) => {}
+    let mut from = (began, 0);
+    let during = opened
+        .iter()
+        .filter(|(at, _)| *at <= ended + PROGRESS_SECONDS);
+    for (at, count) in during {
+        let (then, before) = from;
+        if at - then >= RATE_SECONDS {
+            let rate = count.saturating_sub(before) as f64 / (at - then);
+            rates.push((*at, rate));
+            from = (*at, *count);
         }
     }
     rates

@@ -2,12 +2,12 @@
 
 use std::fmt::Display;
 
-use plotters::chart::{ChartBuilder, ChartContext, SeriesLabelPosition};
+use plotters::chart::{ChartBuilder, ChartContext};
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::{
     AreaSeries, Cartesian2d, Circle, DrawingArea, EmptyElement, IntoDrawingArea, IntoLogRange,
-    LineSeries, PathElement, Polygon, Ranged, Rectangle, SVGBackend, Text,
+    LineSeries, Polygon, Ranged, Rectangle, SVGBackend, Text,
 };
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{BLACK, Color, IntoFont, RGBColor, ShapeStyle, TextStyle, WHITE};
@@ -30,6 +30,14 @@ const LABEL_TEXT: i32 = 14;
 /// Pixels left of the y axis: room for `1,024,000` and the axis' name.
 const Y_LABELS: u32 = 100;
 const X_LABELS: u32 = 50;
+/// The confidence band.
+const PALE: RGBColor = RGBColor(244, 205, 178);
+/// Pixels that a letter of a name takes, generously: an SVG has no fonts to ask.
+const LETTER: i32 = 8;
+/// Pixels around everything.
+const EDGE: i32 = 12;
+/// Share of the x axis that a span needs for its name.
+const ROOM_FOR_NAME: f64 = 0.08;
 const FACE: &str = "sans-serif";
 
 /// An axis.
@@ -77,14 +85,32 @@ pub(super) struct Line<'a> {
 /// One of several areas upon each other: its name, and the sums of all layers up to it.
 pub(super) type Layer = (&'static str, RGBColor, Vec<(f64, f64)>);
 
+/// A span of x that is shaded, and named where there is room.
+#[derive(Clone, Copy)]
+pub(super) struct Shade {
+    pub(super) from: f64,
+    pub(super) until: f64,
+    pub(super) name: &'static str,
+    /// Where its name stands: where the data are not.
+    pub(super) at: NameAt,
+}
+
+/// Where a name stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum NameAt {
+    /// Just above the axis.
+    Bottom,
+    /// Just below the upper edge.
+    Top,
+}
+
 /// A chart to be drawn.
 pub(super) struct Canvas<'a> {
     pub(super) title: &'a str,
     pub(super) x: Axis<'a>,
     pub(super) y: Axis<'a>,
     pub(super) scale: Scale,
-    /// A span of x that is shaded, and named.
-    pub(super) shaded: Option<(f64, f64, &'static str)>,
+    pub(super) shaded: Option<Shade>,
 }
 
 type Area<'b> = DrawingArea<SVGBackend<'b>, Shift>;
@@ -96,7 +122,10 @@ impl Canvas<'_> {
     pub(super) fn lines(&self, lines: &[Line<'_>]) -> Result<String, ChartError> {
         let mut svg = String::new();
         {
-            let area = self.area(&mut svg)?;
+            let named = lines
+                .iter()
+                .filter_map(|line| Some((line.name?, line.colour)));
+            let (whole, area) = self.areas(&mut svg, &named.collect::<Vec<_>>())?;
             match self.scale {
                 Scale::Linear => {
                     let mut plot = self.plot(&area, 0.0..self.y.max)?;
@@ -108,7 +137,7 @@ impl Canvas<'_> {
                     self.draw_lines(&mut plot, lines)?;
                 }
             }
-            area.present().map_err(|error| self.failed(error))?;
+            whole.present().map_err(|error| self.failed(error))?;
         }
         Ok(svg)
     }
@@ -117,18 +146,16 @@ impl Canvas<'_> {
     pub(super) fn stacked(&self, layers: &[Layer]) -> Result<String, ChartError> {
         let mut svg = String::new();
         {
-            let area = self.area(&mut svg)?;
+            let names = layers.iter().map(|(name, colour, _)| (*name, *colour));
+            let (whole, area) = self.areas(&mut svg, &names.collect::<Vec<_>>())?;
             let mut plot = self.plot(&area, 0.0..self.y.max)?;
             // The highest first, so that each lower one covers its part.
-            for (name, colour, points) in layers.iter().rev() {
-                let series = AreaSeries::new(points.iter().copied(), 0.0, colour.mix(0.85));
+            for (_, colour, points) in layers.iter().rev() {
+                let series = AreaSeries::new(points.iter().copied(), 0.0, colour.mix(1.0));
                 plot.draw_series(series)
-                    .map_err(|error| self.failed(error))?
-                    .label(*name)
-                    .legend(swatch(*colour));
+                    .map_err(|error| self.failed(error))?;
             }
-            self.legend(&mut plot)?;
-            area.present().map_err(|error| self.failed(error))?;
+            whole.present().map_err(|error| self.failed(error))?;
         }
         Ok(svg)
     }
@@ -143,15 +170,18 @@ impl Canvas<'_> {
     ) -> Result<String, ChartError> {
         let mut svg = String::new();
         {
-            let area = self.area(&mut svg)?;
+            let names = [
+                ("one sample", dots),
+                ("fitted line", line),
+                ("95 % confidence band", PALE),
+            ];
+            let (whole, area) = self.areas(&mut svg, &names)?;
             let mut plot = self.plot(&area, 0.0..self.y.max)?;
             let upper = band.iter().map(|(x, _, upper)| (*x, upper.max(0.0)));
             let lower = band.iter().rev().map(|(x, lower, _)| (*x, lower.max(0.0)));
             let outline: Vec<_> = upper.chain(lower).collect();
-            plot.draw_series([Polygon::new(outline, line.mix(0.25))])
-                .map_err(|error| self.failed(error))?
-                .label("95 % confidence band")
-                .legend(swatch(RGBColor(244, 205, 178)));
+            plot.draw_series([Polygon::new(outline, PALE)])
+                .map_err(|error| self.failed(error))?;
             let middle = band
                 .iter()
                 .map(|(x, lower, upper)| (*x, f64::midpoint(*lower, *upper)));
@@ -159,27 +189,51 @@ impl Canvas<'_> {
                 middle.filter(|(_, y)| *y >= 0.0),
                 line.stroke_width(2),
             ))
-            .map_err(|error| self.failed(error))?
-            .label("fitted line")
-            .legend(swatch(line));
+            .map_err(|error| self.failed(error))?;
             let dot = ShapeStyle::from(&dots).filled();
             plot.draw_series(points.iter().map(|point| Circle::new(*point, 4, dot)))
-                .map_err(|error| self.failed(error))?
-                .label("one sample")
-                .legend(swatch(dots));
-            self.legend(&mut plot)?;
-            area.present().map_err(|error| self.failed(error))?;
+                .map_err(|error| self.failed(error))?;
+            whole.present().map_err(|error| self.failed(error))?;
         }
         Ok(svg)
     }
 
-    fn area<'b>(&self, svg: &'b mut String) -> Result<Area<'b>, ChartError> {
-        let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
-        area.fill(&WHITE).map_err(|error| self.failed(error))?;
-        Ok(area)
+    /// The whole drawing with its title and the names of what is drawn, and the part below for the plot.
+    fn areas<'b>(
+        &self,
+        svg: &'b mut String,
+        names: &[(&str, RGBColor)],
+    ) -> Result<(Area<'b>, Area<'b>), ChartError> {
+        let whole = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+        whole.fill(&WHITE).map_err(|error| self.failed(error))?;
+        let title =
+            TextStyle::from((FACE, TITLE_TEXT).into_font()).pos(Pos::new(HPos::Left, VPos::Top));
+        whole
+            .draw(&Text::new(self.title, (EDGE, EDGE), title))
+            .map_err(|error| self.failed(error))?;
+        let mut x = EDGE;
+        for (name, colour) in names {
+            let y = EDGE + TITLE_TEXT + 14;
+            let patch = Rectangle::new([(x, y), (x + 14, y + 10)], colour.filled());
+            whole.draw(&patch).map_err(|error| self.failed(error))?;
+            let style = TextStyle::from((FACE, LABEL_TEXT).into_font())
+                .pos(Pos::new(HPos::Left, VPos::Center));
+            whole
+                .draw(&Text::new((*name).to_owned(), (x + 20, y + 5), style))
+                .map_err(|error| self.failed(error))?;
+            let letters = i32::try_from(name.chars().count()).unwrap_or(0);
+            x += 20 + letters * LETTER + 24;
+        }
+        let above = if names.is_empty() {
+            EDGE + TITLE_TEXT
+        } else {
+            EDGE + TITLE_TEXT + 14 + 14
+        };
+        let (_, below) = whole.split_vertically(above);
+        Ok((whole, below))
     }
 
-    /// Title, axes and grid.
+    /// Axes and grid.
     fn plot<'b, Y>(
         &self,
         area: &Area<'b>,
@@ -189,7 +243,6 @@ impl Canvas<'_> {
         Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
     {
         let mut plot = ChartBuilder::on(area)
-            .caption(self.title, (FACE, TITLE_TEXT).into_font())
             .margin(12)
             .margin_right(28)
             .x_label_area_size(X_LABELS)
@@ -219,21 +272,30 @@ impl Canvas<'_> {
     where
         Y: Ranged<ValueType = f64>,
     {
-        let Some((from, until, name)) = self.shaded else {
+        let Some(Shade {
+            from,
+            until,
+            name,
+            at,
+        }) = self.shaded
+        else {
             return Ok(());
         };
         let until = until.min(self.x.max);
         let span = Rectangle::new([(from, 0.0), (until, self.y.max)], BLACK.mix(0.05).filled());
         plot.draw_series([span])
             .map_err(|error| self.failed(error))?;
-        // A span too narrow for its name is shown without.
-        if until - from > self.x.max * 0.08 {
+        if until - from > self.x.max * ROOM_FOR_NAME {
+            let (y, pixels, anchor) = match at {
+                NameAt::Bottom => (0.0, -6, VPos::Bottom),
+                NameAt::Top => (self.y.max, 6, VPos::Top),
+            };
             let colour = BLACK.mix(0.6);
             let style = TextStyle::from((FACE, LABEL_TEXT).into_font())
                 .color(&colour)
-                .pos(Pos::new(HPos::Center, VPos::Top));
-            let middle = f64::midpoint(from, until);
-            let text = EmptyElement::at((middle, self.y.max)) + Text::new(name, (0, 4), style);
+                .pos(Pos::new(HPos::Center, anchor));
+            let text = EmptyElement::at((f64::midpoint(from, until), y))
+                + Text::new(name, (0, pixels), style);
             plot.draw_series([text])
                 .map_err(|error| self.failed(error))?;
         }
@@ -244,34 +306,12 @@ impl Canvas<'_> {
     where
         Y: Ranged<ValueType = f64>,
     {
-        let mut named = false;
         for line in lines {
             let series = LineSeries::new(line.points.iter().copied(), line.colour.stroke_width(2));
-            let drawn = plot
-                .draw_series(series)
+            plot.draw_series(series)
                 .map_err(|error| self.failed(error))?;
-            if let Some(name) = line.name {
-                named = true;
-                drawn.label(name).legend(swatch(line.colour));
-            }
-        }
-        if named {
-            self.legend(plot)?;
         }
         Ok(())
-    }
-
-    fn legend<Y>(&self, plot: &mut Plot<'_, Y>) -> Result<(), ChartError>
-    where
-        Y: Ranged<ValueType = f64>,
-    {
-        plot.configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(WHITE.mix(0.85))
-            .border_style(BLACK.mix(0.2))
-            .label_font((FACE, LABEL_TEXT).into_font())
-            .draw()
-            .map_err(|error| self.failed(error))
     }
 
     fn failed(&self, error: impl Display) -> ChartError {
@@ -280,9 +320,4 @@ impl Canvas<'_> {
             why: error.to_string(),
         }
     }
-}
-
-/// The patch of colour beside a name.
-fn swatch(colour: RGBColor) -> impl Fn((i32, i32)) -> PathElement<(i32, i32)> {
-    move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(6))
 }

@@ -5,9 +5,9 @@ mod canvas;
 use plotters::style::RGBColor;
 
 use super::model::{LatencyAt, Report, Series, Slope};
-use super::number::{grouped, micros, whole};
+use super::number::{grouped, micros, tenths, whole};
 use crate::domain::Phase;
-use canvas::{Axis, Canvas, Line, Scale};
+use canvas::{Axis, Canvas, Line, NameAt, Scale, Shade};
 
 pub use canvas::ChartError;
 
@@ -75,13 +75,18 @@ pub fn charts(report: &Report) -> Result<Vec<Chart>, ChartError> {
 }
 
 /// The span of the hold, to be shaded.
-fn hold(series: &Series) -> Option<(f64, f64)> {
+fn hold(series: &Series) -> Option<Shade> {
     let at = |phase| {
         let found = series.phases.iter().find(|(began, _)| *began == phase);
         found.map(|(_, at)| *at)
     };
     let after = [Phase::Verify, Phase::Drain, Phase::Teardown];
-    Some((at(Phase::Hold)?, after.into_iter().find_map(at)?))
+    Some(Shade {
+        from: at(Phase::Hold)?,
+        until: after.into_iter().find_map(at)?,
+        name: "hold",
+        at: NameAt::Bottom,
+    })
 }
 
 fn over_time(
@@ -90,7 +95,7 @@ fn over_time(
     unit: &str,
     points: &[(f64, f64)],
     colour: RGBColor,
-    hold: Option<(f64, f64)>,
+    hold: Option<Shade>,
 ) -> Result<Option<Chart>, ChartError> {
     if points.len() < 2 {
         return Ok(None);
@@ -105,7 +110,7 @@ fn over_time(
         ),
         y: Axis::of(unit, points.iter().map(|(_, y)| *y), whole),
         scale: Scale::Linear,
-        shaded: hold.map(|(from, until)| (from, until, "hold")),
+        shaded: hold,
     };
     let svg = canvas.lines(&[Line {
         name: None,
@@ -115,7 +120,7 @@ fn over_time(
     Ok(Some(chart(file, title, svg)))
 }
 
-fn memory(series: &Series, hold: Option<(f64, f64)>) -> Result<Option<Chart>, ChartError> {
+fn memory(series: &Series, hold: Option<Shade>) -> Result<Option<Chart>, ChartError> {
     let most = series
         .memory
         .iter()
@@ -213,7 +218,7 @@ fn latency(buckets: &[LatencyAt]) -> Result<Option<Chart>, ChartError> {
     Ok(Some(chart("latency.svg", title, svg)))
 }
 
-fn cpu(series: &Series, hold: Option<(f64, f64)>) -> Result<Option<Chart>, ChartError> {
+fn cpu(series: &Series, hold: Option<Shade>) -> Result<Option<Chart>, ChartError> {
     if series.cpu.len() < 2 {
         return Ok(None);
     }
@@ -254,7 +259,10 @@ fn cpu(series: &Series, hold: Option<(f64, f64)>) -> Result<Option<Chart>, Chart
             show: whole,
         },
         scale: Scale::Linear,
-        shaded: hold.map(|(from, until)| (from, until, "hold")),
+        shaded: hold.map(|hold| Shade {
+            at: NameAt::Top,
+            ..hold
+        }),
     };
     Ok(Some(chart("cpu.svg", title, canvas.stacked(&layers)?)))
 }
@@ -270,7 +278,7 @@ fn drain(points: &[(f64, f64)]) -> Result<Option<Chart>, ChartError> {
         x: Axis::of(
             "seconds since the closing began",
             points.iter().map(|(x, _)| *x),
-            whole,
+            tenths,
         ),
         y: Axis::of("connections left", points.iter().map(|(_, y)| *y), whole),
         scale: Scale::Linear,

@@ -1,0 +1,61 @@
+//! `c1m report RUNDIR`: makes the report of a run again, from its recording alone.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+
+use super::{Exit, Failure};
+use crate::report::{self, ReportError};
+
+/// Makes the report of a run again, from its recording alone, and prints it.
+#[derive(Debug, Args)]
+pub(super) struct ReportArgs {
+    /// The run directory, such as results/latest.
+    #[arg(value_name = "RUNDIR", env = "C1M_RUNDIR")]
+    directory: PathBuf,
+    /// What is printed.
+    #[arg(long, value_enum, default_value_t, env = "C1M_FORMAT")]
+    format: Format,
+    /// Prints only; leaves result.json, report.md and the charts in the directory as they are.
+    #[arg(long, env = "C1M_DRY_RUN")]
+    dry_run: bool,
+}
+
+/// How a report is printed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A summary for the terminal.
+    #[default]
+    Text,
+    /// `result.json`.
+    Json,
+    /// `report.md`.
+    Markdown,
+}
+
+pub(super) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
+    let (report, drawn) = report::render(&args.directory).map_err(failure)?;
+    if !args.dry_run {
+        report::write(&args.directory, None, &report, &drawn).map_err(failure)?;
+    }
+    let text = match args.format {
+        Format::Text => report::text(&report),
+        Format::Json => {
+            let json = serde_json::to_string_pretty(report::result(&report));
+            json.context("cannot encode the result")? + "\n"
+        }
+        Format::Markdown => report::markdown(&report, &drawn),
+    };
+    io::stdout()
+        .lock()
+        .write_all(text.as_bytes())
+        .context("cannot write to stdout")?;
+    Ok(Exit::Done)
+}
+
+fn failure(error: ReportError) -> Failure {
+    let hint = error.hint();
+    Failure::new(Exit::Failed, error).with_hint(hint)
+}
