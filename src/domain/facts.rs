@@ -23,7 +23,7 @@ pub struct HostFacts {
     pub virtual_machine: bool,
     /// Bytes in a page.
     pub page_size: Bytes,
-    /// The effective user.
+    /// The effective user, as the machine numbers it: inside a user namespace of our own, the user outside.
     pub uid: u32,
     /// Effective capabilities, by name without `CAP_`, in lower case.
     pub capabilities: Vec<String>,
@@ -54,8 +54,8 @@ pub struct MemoryFacts {
     pub total: Bytes,
     /// `MemFree`.
     pub free: Bytes,
-    /// What may be dropped: clean page cache and reclaimable slab that nothing pins. Never `MemAvailable`, which counts
-    /// inodes and directory entries of open sockets as reclaimable.
+    /// What may be dropped: page cache that is neither dirty nor mapped. Never `MemAvailable`, which counts inodes and
+    /// directory entries of open sockets as reclaimable.
     pub droppable: Bytes,
     /// `SwapTotal` and `SwapFree`.
     pub swap: (Bytes, Bytes),

@@ -1,6 +1,7 @@
 //! Probe the facts of the host, apply its settings through the journal, put them back.
 
 mod error;
+mod facts;
 mod journal;
 mod lock;
 mod recover;
@@ -9,6 +10,7 @@ mod setting;
 mod tuning;
 
 pub use error::HostError;
+pub use facts::{FactsError, probe};
 pub use journal::{Durable, JournalEntry, JournalError, JournalFile, JournalOwner};
 pub use lock::{Holder, Lock, LockError};
 pub use recover::{Recovered, Recovery, recover, recover_unless_live, recover_with};

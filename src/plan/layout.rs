@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use ipnet::Ipv4Net;
 
 use super::{HostPlan, Interface, PlanPlace};
-use crate::domain::{HostIndex, NetFacts, PlaceKind};
+use crate::domain::{HostFacts, HostIndex, PlaceKind};
 use crate::scenario::{ClientGroup, Scenario};
 
 /// The lab's range: RFC 2544, section C.2.2.
@@ -67,13 +67,37 @@ pub(super) struct NoRoom {
 pub(super) fn lay_out(
     scenario: &Scenario,
     how: PlanPlace,
-    net: &NetFacts,
+    taken: Vec<Ipv4Net>,
 ) -> Result<Layout, NoRoom> {
     match how.kind() {
         PlaceKind::Loopback => on_loopback(scenario),
-        PlaceKind::Docker => on_networks(scenario, net, Wiring::Shared),
-        PlaceKind::Netns => on_networks(scenario, net, Wiring::Pairs),
+        PlaceKind::Docker => on_networks(scenario, taken, Wiring::Shared),
+        PlaceKind::Netns => on_networks(scenario, taken, Wiring::Pairs),
     }
+}
+
+/// What this machine has of the lab's range: routes, addresses, networks of a Docker engine.
+pub(super) fn taken(facts: &HostFacts) -> Vec<Ipv4Net> {
+    let net = &facts.net;
+    let docker = facts
+        .docker
+        .present()
+        .map_or(&[][..], |docker| &docker.subnets);
+    net.routes_in_lab_range
+        .iter()
+        .copied()
+        .chain(
+            net.addresses_in_lab_range
+                .iter()
+                .map(|address| Ipv4Net::from(*address)),
+        )
+        .chain(
+            docker
+                .iter()
+                .copied()
+                .filter(|subnet| overlap(*subnet, LAB_RANGE)),
+        )
+        .collect()
 }
 
 /// How interfaces of clients share networks.
@@ -134,7 +158,7 @@ fn on_loopback(scenario: &Scenario) -> Result<Layout, NoRoom> {
     })
 }
 
-fn on_networks(scenario: &Scenario, net: &NetFacts, wiring: Wiring) -> Result<Layout, NoRoom> {
+fn on_networks(scenario: &Scenario, taken: Vec<Ipv4Net>, wiring: Wiring) -> Result<Layout, NoRoom> {
     let groups: Vec<ClientGroup> = client_hosts(scenario).collect();
     let members = members(&groups, wiring);
     let servers = scenario.server.addresses;
@@ -150,7 +174,7 @@ fn on_networks(scenario: &Scenario, net: &NetFacts, wiring: Wiring) -> Result<La
             .sum();
         u64::from(addresses) + u64::from(servers) + reserved
     });
-    let subnets = allocate(&sizes.collect::<Vec<_>>(), net)?;
+    let subnets = allocate(&sizes.collect::<Vec<_>>(), taken)?;
 
     let mut layout = Layout {
         hosts: (0..=groups.len())
@@ -230,27 +254,21 @@ fn members(groups: &[ClientGroup], wiring: Wiring) -> Vec<Vec<usize>> {
 }
 
 /// A free network for each of `sizes`, none overlapping another or what this machine has in the range.
-fn allocate(sizes: &[u64], net: &NetFacts) -> Result<Vec<Ipv4Net>, NoRoom> {
-    let mut taken: Vec<Ipv4Net> = net.routes_in_lab_range.clone();
-    taken.extend(
-        net.addresses_in_lab_range
-            .iter()
-            .map(|address| Ipv4Net::from(*address)),
-    );
+fn allocate(sizes: &[u64], taken: Vec<Ipv4Net>) -> Result<Vec<Ipv4Net>, NoRoom> {
     let mut allocated = Vec::with_capacity(sizes.len());
-    let mut next = u64::from(u32::from(LAB_RANGE.network()));
+    let mut cursor = u64::from(u32::from(LAB_RANGE.network()));
     let end = u64::from(u32::from(LAB_RANGE.broadcast())) + 1;
     for size in sizes {
         let prefix = prefix_for(*size);
         let length = 1_u64 << (32 - u32::from(prefix));
         let subnet = loop {
-            next = next.next_multiple_of(length);
-            if next + length > end {
+            cursor = cursor.next_multiple_of(length);
+            if cursor + length > end {
                 return Err(no_room(sizes, taken, &allocated));
             }
-            let start = u32::try_from(next).expect("an address of the range has 32 bits");
+            let start = u32::try_from(cursor).expect("an address of the range has 32 bits");
             let candidate = Ipv4Net::new_assert(Ipv4Addr::from(start), prefix);
-            next += length;
+            cursor += length;
             if !taken.iter().any(|other| overlap(*other, candidate)) {
                 break candidate;
             }

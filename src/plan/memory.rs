@@ -10,6 +10,9 @@ use crate::scenario::Scenario;
 /// measured 57 bytes for each end of a connection.
 const OWNER_VECTORS: f64 = 57.0;
 
+/// What an entry of connection tracking has beside `struct nf_conn`: its extensions, such as the address translation.
+const TRACKING_EXTENSIONS: f64 = 128.0;
+
 /// Own memory of the epoll engine for each connection and side: the bound is 8, the rest are page tables.
 const EPOLL_USER: f64 = 10.0;
 
@@ -75,6 +78,8 @@ pub(super) struct Surroundings {
     pub(super) hash_entries: u64,
     /// Source addresses that share one port table, so that they share the bucket of each port.
     pub(super) sources_per_namespace: u64,
+    /// Tables of connection tracking that have an entry for each connection.
+    pub(super) tracked: u32,
 }
 
 /// The need of `scenario`.
@@ -83,6 +88,7 @@ pub(super) fn need(scenario: &Scenario, facts: &HostFacts, around: Surroundings)
     let per_connection = server_kernel(scenario, sizes)
         + client_kernel(scenario, sizes, around.sources_per_namespace)
         + user(scenario)
+        + f64::from(around.tracked) * (sizes.bytes_of("nf_conntrack") + TRACKING_EXTENSIONS)
         + descriptor_slots(scenario, facts);
     MemoryNeed {
         per_connection,

@@ -7,13 +7,14 @@ mod model;
 mod place;
 mod settings;
 mod shards;
+mod text;
 
 use serde::Serialize;
 
 use crate::domain::{
-    BudgetRow, ConnCount, DescriptorTables, HostFacts, PlaceChoice, Shortfall, WorkerSpec,
+    Binding, BudgetRow, ClientSpec, ConnCount, ConnRate, DescriptorTables, HostFacts, PlaceChoice,
+    PortChoice, ServerSpec, Shard, Shortfall, WorkerSpec,
 };
-use crate::domain::{ClientSpec, PortChoice, ServerSpec, Shard};
 use crate::scenario::Scenario;
 use budget::{Checked, Ground};
 use layout::{Layout, NoRoom};
@@ -22,6 +23,7 @@ pub use layout::LAB_RANGE;
 pub use model::{HostPlan, Interface, Plan, PlanPlace, SettingsPlan, VethPair};
 pub use place::{DockerSupport, PlaceDecision, PlaceRefusal, choose_place};
 pub use shards::PORTS_PER_SOURCE;
+pub use text::{Emit, emit};
 
 /// A reduced number of connections is rounded down to a multiple of this, when there are enough of them.
 const TIDY: u64 = 1000;
@@ -77,7 +79,7 @@ pub fn plan(
             budget,
         })
     };
-    let layout = layout::lay_out(scenario, decision.how, &facts.net)
+    let layout = layout::lay_out(scenario, decision.how, layout::taken(facts))
         .map_err(|no_room| refusal(vec![no_room.shortfall()], Vec::new()))?;
     let slots = shards::slots(&layout, decision.how, &facts.net);
     let ground = Ground {
@@ -94,7 +96,7 @@ pub fn plan(
         .iter()
         .map(|shortfall| shortfall.fits)
         .min()
-        .map_or(requested.count(), tidy);
+        .map_or_else(|| requested.count(), tidy);
     if !reduced_by.is_empty() && (!scenario.fit || fits == 0) {
         return Err(refusal(
             reduced_by,
@@ -168,7 +170,7 @@ impl NoRoom {
                         taken.join(", ")
                     )
                 },
-                binding: crate::domain::Binding::Hard,
+                binding: Binding::Hard,
                 note: String::new(),
             },
             fits: 0,
@@ -215,9 +217,7 @@ fn workers(
             ports: client.group.ports,
             in_flight: (scenario.ramp.in_flight / clients).max(1),
             rate: scenario.ramp.rate.map(|rate| {
-                crate::domain::ConnRate::new(
-                    rate.per_second() * share as f64 / target.as_f64().max(1.0),
-                )
+                ConnRate::new(rate.per_second() * share as f64 / target.as_f64().max(1.0))
             }),
             tables: scenario.descriptor_tables,
             dialers: dialers(facts.cpus, clients),
@@ -252,3 +252,6 @@ fn what_to_know(scenario: &Scenario) -> Vec<String> {
     }
     notes
 }
+
+#[cfg(test)]
+mod tests;

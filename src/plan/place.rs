@@ -101,15 +101,12 @@ fn docker_offer(facts: &HostFacts, docker: DockerSupport) -> Offer {
             "use --place netns".to_owned(),
         ));
     }
-    let engine = match facts.docker.present() {
-        Some(engine) => engine,
-        None => {
-            let gap = facts.docker.gap().unwrap_or("no engine answers");
-            return Err((
-                format!("no Docker engine to use: {gap}"),
-                "start the Docker daemon, or use --place netns".to_owned(),
-            ));
-        }
+    let Some(engine) = facts.docker.present() else {
+        let gap = facts.docker.gap().unwrap_or("no engine answers");
+        return Err((
+            format!("no Docker engine to use: {gap}"),
+            "start the Docker daemon, or use --place netns".to_owned(),
+        ));
     };
     if let Some(why) = &engine.unusable {
         return Err((

@@ -1,0 +1,160 @@
+//! Limits of the network: accept queues, neighbour entries, connection tracking.
+
+use super::{Checked, Ground};
+use crate::domain::{Binding, BudgetRow};
+use crate::plan::PlanPlace;
+
+impl Ground<'_> {
+    pub(super) fn accept_queue(&self, n: u64) -> Checked {
+        let listeners = self.layout.listen.len() as u64;
+        let backlog = u64::from(self.scenario.server.backlog);
+        let somaxconn = match self.how {
+            PlanPlace::HostLoopback => self.facts.net.somaxconn.present().copied(),
+            // The plan raises it inside the namespace.
+            _ => None,
+        };
+        // The kernel compares with "greater than": one more fits (include/net/sock.h, sk_acceptq_is_full).
+        let each = somaxconn.map_or(backlog, |limit| limit.min(backlog)) + 1;
+        Checked {
+            row: BudgetRow {
+                id: "accept_queue".to_owned(),
+                name: "accept queues".to_owned(),
+                need: n,
+                have: Some(each * listeners),
+                unit: "connections".to_owned(),
+                source: format!("{listeners} listener(s) x (the lesser of backlog and net.core.somaxconn, and one)"),
+                binding: Binding::Hard,
+                note: "the server does not accept".to_owned(),
+            },
+            fits: each * listeners,
+            cure: "raise server.backlog, give the server more ports, or run where c1m has a network namespace of its own (--place netns)".to_owned(),
+        }
+    }
+
+    pub(super) fn neighbours(&self, n: u64) -> Checked {
+        let interfaces: u64 = self
+            .layout
+            .hosts
+            .iter()
+            .map(|host| host.interfaces.len() as u64)
+            .sum();
+        let (need, source) = match self.how {
+            // Each end of a pair routes the other's addresses through one neighbour.
+            PlanPlace::Netns { .. } => (interfaces, "one for each interface"),
+            // On a bridge each address of one end is resolved in the namespace of the other.
+            _ => {
+                let addresses: u64 = self
+                    .layout
+                    .hosts
+                    .iter()
+                    .flat_map(|host| &host.interfaces)
+                    .map(|interface| interface.addresses.len() as u64)
+                    .sum();
+                (addresses + interfaces, "one for each address on either end")
+            }
+        };
+        let limit = self.host_limit(
+            "net.ipv4.neigh.default.gc_thresh3",
+            &self.facts.net.neighbour_limit,
+        );
+        let fits = limit.map_or(
+            u64::MAX,
+            |limit| if limit >= need { n } else { n * limit / need },
+        );
+        Checked {
+            row: BudgetRow {
+                id: "neighbours".to_owned(),
+                name: "neighbour entries".to_owned(),
+                need,
+                have: limit,
+                unit: "entries".to_owned(),
+                source: format!(
+                    "{source}; net.ipv4.neigh.default.gc_thresh3, shared by all namespaces"
+                ),
+                binding: Binding::Hard,
+                note: String::new(),
+            },
+            fits,
+            cure: format!(
+                "sudo sysctl net.ipv4.neigh.default.gc_thresh3={need}, or `net.ipv4.neigh.default.gc_thresh3: {{at_least: {need}}}` under settings.host as root"
+            ),
+        }
+    }
+
+    /// Whether connection tracking has an entry for each connection; `None` where nothing tracks.
+    pub(super) fn conntrack(&self, n: u64) -> Option<Checked> {
+        let tracking = self.tracking();
+        let (binding, entries) = match tracking {
+            Tracking::Nothing => return None,
+            Tracking::KeptOut => (Binding::Information, 0),
+            Tracking::InThePath => (
+                Binding::Hard,
+                self.facts.conntrack.entries.present().copied().unwrap_or(0),
+            ),
+        };
+        let limit = self.host_limit(
+            "net.netfilter.nf_conntrack_max",
+            &self.facts.conntrack.limit,
+        );
+        let need = entries + n;
+        Some(Checked {
+            row: BudgetRow {
+                id: "conntrack".to_owned(),
+                name: "connection tracking".to_owned(),
+                need,
+                have: limit,
+                unit: "entries".to_owned(),
+                source: format!(
+                    "{entries} now, one for each connection; net.netfilter.nf_conntrack_max"
+                ),
+                binding,
+                note: tracking.sentence().to_owned(),
+            },
+            fits: limit.map_or(u64::MAX, |limit| limit.saturating_sub(entries)),
+            cure: format!(
+                "sudo sysctl net.netfilter.nf_conntrack_max={need} (256 B and more for each entry), or run where c1m has a network namespace of its own (--place netns)"
+            ),
+        })
+    }
+
+    /// What connection tracking does to the connections of this plan.
+    pub(in crate::plan) fn tracking(&self) -> Tracking {
+        let facts = &self.facts.conntrack;
+        match self.how {
+            PlanPlace::Netns { .. } | PlanPlace::PrivateLoopback { .. } => Tracking::Nothing,
+            _ if facts.limit.present().is_none() => Tracking::Nothing,
+            // Where it could not be found out, the worse is assumed.
+            PlanPlace::HostLoopback if facts.tracks_loopback.present() == Some(&false) => {
+                Tracking::Nothing
+            }
+            PlanPlace::Docker if self.scenario.untrack => Tracking::KeptOut,
+            PlanPlace::HostLoopback | PlanPlace::Docker => Tracking::InThePath,
+        }
+    }
+}
+
+/// What connection tracking does to the connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::plan) enum Tracking {
+    /// Nothing tracks them.
+    Nothing,
+    /// Rules would; the plan keeps the lab's range out.
+    KeptOut,
+    /// Each connection has an entry.
+    InThePath,
+}
+
+impl Tracking {
+    /// In one sentence.
+    pub(in crate::plan) const fn sentence(self) -> &'static str {
+        match self {
+            Self::Nothing => "not in the path: nothing tracks the connections",
+            Self::KeptOut => {
+                "kept out: the lab's range is marked notrack in the containers and on the host"
+            }
+            Self::InThePath => {
+                "in the path: each connection takes an entry, and when the table is full packets are dropped"
+            }
+        }
+    }
+}
