@@ -113,7 +113,7 @@ fn overrides_change_any_key_and_errors_point_at_them() {
     let scenario = scenario::load(
         &path,
         &[
-            Override::from_flag("--hold", "hold", "5s"),
+            Override::from_flag("--hold", "hold", &"5s"),
             set("clients.groups.1.interfaces=3"),
             set("settings.host.fs.file-max={at_least: 2000000}"),
             set("server.keepalive={idle: 1s, interval: 1s, probes: 1}"),
@@ -131,7 +131,7 @@ fn overrides_change_any_key_and_errors_point_at_them() {
             set("hold=5"),
             set("sever.backlog=5"),
             set("clients.groups.9.hosts=1"),
-            Override::from_flag("-n", "connections", 9_999_999),
+            Override::from_flag("-n", "connections", &9_999_999),
             set("ramp={"),
         ],
     )
@@ -161,7 +161,7 @@ fn a_huge_file_and_an_endless_one_are_refused_unread() {
 fn a_number_that_the_user_gave_is_not_reduced_unasked() {
     assert!(scenario::built_in_default().fit);
     let asked =
-        scenario::built_in(&[Override::from_flag("-n", "connections", 5000)]).expect("valid");
+        scenario::built_in(&[Override::from_flag("-n", "connections", &5000)]).expect("valid");
     assert!(!asked.fit);
     assert_eq!(asked.connections.count(), 5000);
 }

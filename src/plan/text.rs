@@ -1,7 +1,7 @@
 //! A plan, or a refusal, as text for people; and a plan as files for other programs.
 
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::budget::shown;
 use super::{Interface, Plan, Refusal};
@@ -74,7 +74,8 @@ impl Plan {
                 WorkerSpec::Server(server) => {
                     let addresses: Vec<Ipv4Addr> =
                         server.listen.iter().map(|at| *at.ip()).collect();
-                    let mut ports: Vec<u16> = server.listen.iter().map(|at| at.port()).collect();
+                    let mut ports: Vec<u16> =
+                        server.listen.iter().map(SocketAddrV4::port).collect();
                     ports.sort_unstable();
                     ports.dedup();
                     let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();

@@ -84,7 +84,7 @@ impl<'s> Checker<'s> {
                 node.place,
                 format!(
                     "expected {}, not {}",
-                    self.describe(schema),
+                    Self::describe(schema),
                     shown_node(node)
                 ),
                 None,
@@ -94,7 +94,7 @@ impl<'s> Checker<'s> {
             Content::Map(entries) => self.map(node.place, entries, schema),
             Content::List(items) => self.list(node.place, items, schema),
             Content::Scalar(Value::Number(number)) => {
-                self.range(node.place, number.as_f64(), schema)
+                self.range(node.place, number.as_f64(), schema);
             }
             Content::Scalar(_) => {}
         }
@@ -144,7 +144,7 @@ impl<'s> Checker<'s> {
             return;
         }
         let mut expected: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-        expected.extend(shapes.iter().map(|shape| self.describe(shape)));
+        expected.extend(shapes.iter().map(|shape| Self::describe(shape)));
         let hint = value
             .as_str()
             .and_then(|text| did_you_mean(text, words.iter().copied()))
@@ -279,14 +279,14 @@ impl<'s> Checker<'s> {
         if below || above {
             self.found(
                 place,
-                format!("expected {}, not {number}", self.describe(schema)),
+                format!("expected {}, not {number}", Self::describe(schema)),
                 None,
             );
         }
     }
 
     /// What a schema asks for, in words.
-    fn describe(&self, schema: &Value) -> String {
+    fn describe(schema: &Value) -> String {
         let bound = |key: &str| schema.get(key).and_then(Value::as_f64);
         if let Some(words) = words_of(schema) {
             return either(&words.iter().map(shown).collect::<Vec<_>>());

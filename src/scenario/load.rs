@@ -50,7 +50,7 @@ impl Override {
 
     /// The override of another flag, such as `-n 1000`.
     #[must_use]
-    pub fn from_flag(flag: &str, key: &str, value: impl ToString) -> Self {
+    pub fn from_flag(flag: &str, key: &str, value: &impl ToString) -> Self {
         let value = value.to_string();
         Self {
             key: key.to_owned(),
@@ -227,12 +227,11 @@ fn scenario(
         keys.retain(|key, _| !key.starts_with("x-"));
     }
     // What is wrong by itself is left out, so that what the rest contradicts is found in the same go.
-    findings
-        .iter()
-        .for_each(|finding| prune(&mut json, &finding.path));
+    for finding in &findings {
+        prune(&mut json, &finding.path);
+    }
     match serde_json::from_value::<RawScenario>(json).map(|raw| resolve(raw, name)) {
         Ok(Ok(scenario)) if findings.is_empty() => return Ok(scenario),
-        Ok(Ok(_)) => {}
         Ok(Err(contradictions)) => {
             let sound = |wrong: &Contradiction| !follows(wrong, &findings);
             let found: Vec<Finding> = contradictions
@@ -255,7 +254,7 @@ fn scenario(
                 None,
             ));
         }
-        Err(_) => {}
+        Ok(Ok(_)) | Err(_) => {}
     }
     Err(errors(findings))
 }

@@ -25,6 +25,9 @@ pub use schema::schema;
 pub use settings::{KNOWN_SETTINGS, KnownSetting, known_setting};
 
 /// The scenario of a run without a file or any flag: 1,024,000 connections, or as many as fit.
+///
+/// # Panics
+/// Never: the defaults do not contradict each other.
 #[must_use]
 pub fn built_in_default() -> Scenario {
     built_in(&[]).expect("defaults do not contradict each other")

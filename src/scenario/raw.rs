@@ -52,7 +52,7 @@ pub(super) struct RawScenario {
 #[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawRamp {
-    /// A planned rate over all clients, such as 20000/s, or as_fast_as_possible. Default: as_fast_as_possible.
+    /// A planned rate over all clients, such as `20000/s`, or `as_fast_as_possible`. Default: `as_fast_as_possible`.
     pub(super) rate: Option<RateText>,
     /// Handshakes under way at once, over all clients. Default: 1000.
     #[schemars(range(min = 1, max = 1_000_000))]

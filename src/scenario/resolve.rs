@@ -131,7 +131,7 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
             in_flight: raw_ramp.in_flight.unwrap_or(DEFAULT_IN_FLIGHT),
             connect_timeout,
         },
-        hold: raw.hold.map_or(Duration::from_mins(1), |hold| hold.0),
+        hold: raw.hold.map_or(Duration::from_secs(60), |hold| hold.0),
         place: place(raw.place),
         verify: if server.read && server.accept {
             verify
@@ -347,7 +347,7 @@ fn client_group(group: &RawGroup, index: usize, wrong: &mut Vec<Contradiction>) 
     let ports = PortRange::UNPRIVILEGED.len();
     let each = group
         .connections_per_address
-        .map_or(u64::from(PORTS_PER_SOURCE), |count| count.0);
+        .map_or_else(|| u64::from(PORTS_PER_SOURCE), |count| count.0);
     if each == 0 || each > u64::from(ports) {
         wrong.push(
             Contradiction::at(

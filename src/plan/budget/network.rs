@@ -38,20 +38,19 @@ impl Ground<'_> {
             .iter()
             .map(|host| host.interfaces.len() as u64)
             .sum();
-        let (need, source) = match self.how {
-            // Each end of a pair routes the other's addresses through one neighbour.
-            PlanPlace::Netns { .. } => (interfaces, "one for each interface"),
-            // On a bridge each address of one end is resolved in the namespace of the other.
-            _ => {
-                let addresses: u64 = self
-                    .layout
-                    .hosts
-                    .iter()
-                    .flat_map(|host| &host.interfaces)
-                    .map(|interface| interface.addresses.len() as u64)
-                    .sum();
-                (addresses + interfaces, "one for each address on either end")
-            }
+        // Each end of a pair routes the other's addresses through one neighbour. On a bridge each address of one end is
+        // resolved in the namespace of the other.
+        let (need, source) = if matches!(self.how, PlanPlace::Netns { .. }) {
+            (interfaces, "one for each interface")
+        } else {
+            let addresses: u64 = self
+                .layout
+                .hosts
+                .iter()
+                .flat_map(|host| &host.interfaces)
+                .map(|interface| interface.addresses.len() as u64)
+                .sum();
+            (addresses + interfaces, "one for each address on either end")
         };
         let limit = self.host_limit(
             "net.ipv4.neigh.default.gc_thresh3",
