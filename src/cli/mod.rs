@@ -1,5 +1,6 @@
 //! The command line: one file per verb. Data goes to stdout, logs and progress to stderr.
 
+mod bench;
 mod completions;
 mod count;
 mod exit;
@@ -9,6 +10,12 @@ mod man;
 mod observe;
 mod report;
 mod worker;
+mod machine;
+mod pipeline;
+mod progress;
+mod run;
+mod runtime_args;
+mod scenario_args;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -44,6 +51,7 @@ struct Global {
 /// A verb with its arguments. Each has a file of its own in this folder.
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Bench(bench::BenchArgs),
     Completions(completions::CompletionsArgs),
     Count(count::CountArgs),
     Man(man::ManArgs),
@@ -51,6 +59,7 @@ enum Verb {
     Report(report::ReportArgs),
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
+    Run(Box<run::RunArgs>),
 }
 
 /// Version of the program, with the git revision where it was built from a checkout.
@@ -70,12 +79,14 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     };
     log_to_stderr(&cli.global);
     let outcome = match &cli.verb {
+        Verb::Bench(args) => bench::run(args),
         Verb::Completions(args) => Ok(completions::run(args)),
         Verb::Count(args) => count::run(args),
         Verb::Man(args) => man::run(args).map_err(Failure::from),
         Verb::Observe(args) => observe::run(args),
         Verb::Report(args) => report::run(args),
         Verb::Worker(args) => worker::run(args),
+        Verb::Run(args) => run::run(args, cli.global.quiet),
     };
     match outcome {
         Ok(exit) => exit,

@@ -32,3 +32,11 @@ pub use settings::{KNOWN_SETTINGS, KnownSetting, known_setting};
 pub fn built_in_default() -> Scenario {
     built_in(&[]).expect("defaults do not contradict each other")
 }
+
+/// A scenario with every default applied, as YAML, for the run directory.
+///
+/// # Errors
+/// When the YAML writer refuses, which it does for no scenario.
+pub fn to_yaml(scenario: &Scenario) -> Result<String, serde_yaml::ser::Error> {
+    serde_yaml::to_string(scenario)
+}

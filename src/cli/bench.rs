@@ -1,0 +1,323 @@
+//! `c1m bench`: engines and variants side by side, alternating, so that a noisy machine disturbs all of them alike. Each run is
+//! a process of its own; ratios are best against best and median against median.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::{env, fs, process};
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::progress::print_line;
+use super::{Exit, Failure};
+use crate::domain::RunResult;
+use crate::record::RESULT;
+
+/// Measures engines and variants side by side, alternating, and prints ratios to the first.
+#[derive(Debug, Args)]
+pub(super) struct BenchArgs {
+    /// How many connections in each run.
+    #[arg(short = 'n', long, value_name = "COUNT", default_value = "200000", env = "C1M_CONNECTIONS")]
+    connections: String,
+    /// How often each variant runs.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100), env = "C1M_ROUNDS")]
+    rounds: u32,
+    /// Where to run.
+    #[arg(long, default_value = "auto", env = "C1M_PLACE")]
+    place: String,
+    /// The variants, by name; the first is what the others are compared with.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Variant::Epoll, Variant::Tokio], env = "C1M_VARIANTS")]
+    variants: Vec<Variant>,
+    /// A variant of your own: a name, and keys of the scenario to set; repeatable.
+    #[arg(long, value_name = "NAME:KEY=VALUE,…")]
+    variant: Vec<String>,
+    /// Another program to alternate with: a shell command that prints its rate as a number followed by "/s".
+    #[arg(long, value_name = "COMMAND", env = "C1M_BESIDE")]
+    beside: Option<String>,
+    /// How the result is printed.
+    #[arg(long, value_enum, default_value_t, env = "C1M_FORMAT")]
+    format: Format,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A table.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// A variant that is known by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Variant {
+    /// The epoll engine as it is.
+    Epoll,
+    /// The tokio engine at both ends.
+    Tokio,
+    /// The kernel chooses source ports within `IP_LOCAL_PORT_RANGE`.
+    PortRange,
+    /// Connections stay in the accept queue.
+    AcceptQueue,
+    /// Two threads wait for connections at the same time.
+    TwoAcceptors,
+    /// Eight threads wait for connections at the same time.
+    EightAcceptors,
+}
+
+impl Variant {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Epoll => "epoll",
+            Self::Tokio => "tokio",
+            Self::PortRange => "port-range",
+            Self::AcceptQueue => "accept-queue",
+            Self::TwoAcceptors => "two-acceptors",
+            Self::EightAcceptors => "eight-acceptors",
+        }
+    }
+
+    fn sets(self) -> Vec<String> {
+        let sets: &[&str] = match self {
+            Self::Epoll => &[],
+            Self::Tokio => &["server.engine=tokio", "clients.engine=tokio"],
+            Self::PortRange => &["clients.ports=range"],
+            Self::AcceptQueue => &["server.accept=no"],
+            Self::TwoAcceptors => &["server.acceptors=2"],
+            Self::EightAcceptors => &["server.acceptors=8"],
+        };
+        sets.iter().map(|set| (*set).to_owned()).collect()
+    }
+}
+
+/// What is run in turn.
+enum Entrant {
+    Ours { name: String, sets: Vec<String> },
+    Other { command: String },
+}
+
+/// What one entrant came to.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    rates_per_second: Vec<f64>,
+    best_per_second: f64,
+    median_per_second: f64,
+    best_ratio: f64,
+    median_ratio: f64,
+    server_user_bytes_per_connection: Option<f64>,
+    client_user_bytes_per_connection: Option<f64>,
+    bytes_per_connection: Option<f64>,
+}
+
+pub(super) fn run(args: &BenchArgs) -> Result<Exit, Failure> {
+    let entrants = entrants(args)?;
+    let mut rates: Vec<Vec<f64>> = vec![Vec::new(); entrants.len()];
+    let mut results: Vec<Option<RunResult>> = vec![None; entrants.len()];
+    for round in 1..=args.rounds {
+        for (index, entrant) in entrants.iter().enumerate() {
+            let rate = match entrant {
+                Entrant::Ours { name, sets } => {
+                    let result = one_run(args, name, sets)?;
+                    let rate = result
+                        .ramp
+                        .rate_per_second
+                        .with_context(|| format!("{name} has no rate"))?;
+                    results[index] = Some(result);
+                    rate
+                }
+                Entrant::Other { command } => other_rate(command)?,
+            };
+            print_line(&format!("round {round}: {} {rate:.0}/s", entrant.name()));
+            rates[index].push(rate);
+        }
+    }
+    let rows = rows(&entrants, rates, &results);
+    let text = match args.format {
+        Format::Text => table(&rows),
+        Format::Json => {
+            let mut text = serde_json::to_string_pretty(&rows).context("cannot write JSON")?;
+            text.push('\n');
+            text
+        }
+    };
+    io::stdout()
+        .lock()
+        .write_all(text.as_bytes())
+        .context("cannot write to stdout")?;
+    Ok(Exit::Done)
+}
+
+fn entrants(args: &BenchArgs) -> Result<Vec<Entrant>, Failure> {
+    let mut entrants: Vec<Entrant> = args
+        .variants
+        .iter()
+        .map(|variant| Entrant::Ours {
+            name: variant.name().to_owned(),
+            sets: variant.sets(),
+        })
+        .collect();
+    for text in &args.variant {
+        let (name, sets) = text.split_once(':').ok_or_else(|| {
+            Failure::new(
+                Exit::Usage,
+                format!("expected NAME:KEY=VALUE,… for --variant, not `{text}`"),
+            )
+        })?;
+        entrants.push(Entrant::Ours {
+            name: name.to_owned(),
+            sets: sets.split(',').map(str::to_owned).collect(),
+        });
+    }
+    entrants.extend(args.beside.iter().map(|command| Entrant::Other {
+        command: command.clone(),
+    }));
+    Ok(entrants)
+}
+
+impl Entrant {
+    fn name(&self) -> &str {
+        match self {
+            Self::Ours { name, .. } => name,
+            Self::Other { .. } => "beside",
+        }
+    }
+}
+
+/// One run without hold and proof, in a process of its own: what an earlier run has left in this process cannot matter.
+fn one_run(args: &BenchArgs, name: &str, sets: &[String]) -> anyhow::Result<RunResult> {
+    let results = env::temp_dir().join(format!("c1m-bench-{}", process::id()));
+    let program = env::current_exe().context("cannot find the program itself")?;
+    let mut command = Command::new(program);
+    command
+        .args(["run", "--hold", "0s", "--progress", "none", "--set", "verify=none"])
+        .args(["--place", &args.place, "-n", &args.connections])
+        .arg("--results-dir")
+        .arg(&results)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    for set in sets {
+        command.args(["--set", set]);
+    }
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start a run of {name}"))?;
+    let outcome = if status.success() {
+        read_result(&results)
+    } else {
+        Err(anyhow::anyhow!("a run of {name} ended with {status}"))
+    };
+    fs::remove_dir_all(&results)
+        .with_context(|| format!("cannot remove {}", results.display()))
+        .and(outcome)
+}
+
+fn read_result(results: &Path) -> anyhow::Result<RunResult> {
+    let path = results.join("latest").join(RESULT);
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("cannot understand {}", path.display()))
+}
+
+/// Runs another program and takes the number before "/s" from what it prints.
+fn other_rate(command: &str) -> anyhow::Result<f64> {
+    let output = Command::new("sh")
+        .args(["-c", command])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start {command}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    rate_in(&text).with_context(|| format!("{command} printed no rate (a number before \"/s\")"))
+}
+
+fn rate_in(text: &str) -> Option<f64> {
+    text.split_whitespace()
+        .filter_map(|word| word.strip_suffix("/s"))
+        .find_map(|number| number.replace(',', "").parse().ok())
+}
+
+fn rows(entrants: &[Entrant], rates: Vec<Vec<f64>>, results: &[Option<RunResult>]) -> Vec<Row> {
+    let first = rates.first().cloned().unwrap_or_default();
+    let (first_best, first_median) = (best(&first), median(&first));
+    entrants
+        .iter()
+        .zip(rates)
+        .zip(results)
+        .map(|((entrant, rates), result)| {
+            let memory = result.as_ref().map(|result| &result.memory);
+            Row {
+                name: entrant.name().to_owned(),
+                best_per_second: best(&rates),
+                median_per_second: median(&rates),
+                best_ratio: best(&rates) / first_best,
+                median_ratio: median(&rates) / first_median,
+                server_user_bytes_per_connection: memory
+                    .and_then(|memory| memory.server.user_bytes_per_connection),
+                client_user_bytes_per_connection: memory
+                    .and_then(|memory| memory.client.user_bytes_per_connection),
+                bytes_per_connection: memory.and_then(|memory| memory.both.bytes_per_connection),
+                rates_per_second: rates,
+            }
+        })
+        .collect()
+}
+
+fn best(rates: &[f64]) -> f64 {
+    rates.iter().copied().fold(0.0, f64::max)
+}
+
+fn median(rates: &[f64]) -> f64 {
+    let mut sorted = rates.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => 0.0,
+        odd if odd % 2 == 1 => sorted[odd / 2],
+        even => f64::midpoint(sorted[even / 2 - 1], sorted[even / 2]),
+    }
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut text = format!(
+        "{:<16} {:>10} {:>10} {:>7} {:>7} {:>14} {:>14} {:>12}\n",
+        "variant", "best/s", "median/s", "best", "median", "server user B", "client user B", "both ends B"
+    );
+    for row in rows {
+        let shown = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |n| format!("{n:.1}"));
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{:<16} {:>10.0} {:>10.0} {:>7.2} {:>7.2} {:>14} {:>14} {:>12}",
+            row.name,
+            row.best_per_second,
+            row.median_per_second,
+            row.best_ratio,
+            row.median_ratio,
+            shown(row.server_user_bytes_per_connection),
+            shown(row.client_user_bytes_per_connection),
+            shown(row.bytes_per_connection),
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_found_in_what_another_program_prints() {
+        assert_eq!(rate_in("ok=10 fail=0 0.13s 76923/s\n"), Some(76923.0));
+        assert_eq!(rate_in("81,000/s"), Some(81000.0));
+        assert_eq!(rate_in("no figure"), None);
+    }
+
+    #[test]
+    fn a_median_of_an_even_number_lies_between() {
+        assert!((median(&[4.0, 1.0, 3.0, 2.0]) - 2.5).abs() < 1e-9);
+        assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,243 @@
+//! From a scenario to a finished run, in the order that keeps a host safe: take the lock, undo what an earlier crash has left,
+//! look, plan, and only then start anything. Shared by `run` and `bench`.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::path::{Path, PathBuf};
+use std::{env, process};
+
+use super::progress::Screen;
+use super::{Exit, Failure, machine};
+use crate::domain::{HostFacts, PlaceKind, RunId, RunResult, RunVerdict, SettingScope};
+use crate::host::{self, Lock, Recovery, Runtime, Tuning};
+use crate::plan::Plan;
+use crate::provision;
+use crate::record::{Owner, RunDir};
+use crate::report;
+use crate::run::{self, Ending, Interrupt, Outcome, Run};
+use crate::scenario::Scenario;
+
+/// Whether settings of the host may be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HostChanges {
+    /// They may, through the journal.
+    Allowed,
+    /// They may not.
+    Forbidden,
+}
+
+/// A scenario that fits, with the lock held and nothing started.
+pub(super) struct Prepared {
+    pub(super) id: RunId,
+    pub(super) facts: HostFacts,
+    pub(super) plan: Plan,
+    lock: Lock,
+}
+
+/// A run that is over.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) exit: Exit,
+    pub(super) directory: PathBuf,
+    /// What it came to; absent where not even that could be written.
+    pub(super) result: Option<RunResult>,
+    /// The summary for the terminal; empty where there is no result.
+    pub(super) summary: String,
+    /// What went wrong, a line each.
+    pub(super) complaints: Vec<String>,
+}
+
+/// Takes the lock, undoes what a crash has left, looks at the host, and plans.
+pub(super) fn prepare(
+    scenario: &Scenario,
+    runtime: &Runtime,
+    changes: HostChanges,
+) -> Result<Prepared, Failure> {
+    let id = RunId::from_random(random_number());
+    let lock = Lock::take(runtime, Some(&id)).map_err(|error| {
+        let hint = error.hint();
+        Failure::new(Exit::HostCannot, error).with_hint(hint)
+    })?;
+    let recovered = host::recover(runtime, &lock, provision::remove_object).map_err(|error| {
+        let hint = error.hint();
+        Failure::new(Exit::HostCannot, error).with_hint(hint)
+    })?;
+    if let Recovery::LiveRun(who) = recovered {
+        return Err(Failure::new(Exit::HostCannot, who));
+    }
+    for note in recovered.notes() {
+        tracing::warn!("{note}");
+    }
+    let facts = machine::look()?;
+    let plan = machine::plan(scenario, &facts)?;
+    if changes == HostChanges::Forbidden && !plan.settings.host.is_empty() {
+        let keys: Vec<&str> = plan
+            .settings
+            .host
+            .iter()
+            .filter(|change| change.scope == SettingScope::Host)
+            .map(|change| change.key.as_str())
+            .collect();
+        return Err(Failure::new(
+            Exit::HostCannot,
+            format!("the scenario changes settings of the host: {}", keys.join(", ")),
+        )
+        .with_hint(Some(
+            "allow it with --allow-host-settings; they are put back afterwards",
+        )));
+    }
+    Ok(Prepared {
+        id,
+        facts,
+        plan,
+        lock,
+    })
+}
+
+/// Carries out what was prepared, and writes the report.
+pub(super) fn conduct(
+    prepared: Prepared,
+    scenario: &Scenario,
+    runtime: &Runtime,
+    results: &Path,
+    screen: &mut Screen,
+) -> Result<Finished, Failure> {
+    let Prepared {
+        id,
+        facts,
+        plan,
+        lock,
+    } = prepared;
+    let started = jiff::Timestamp::now();
+    let directory = RunDir::create_for(results, started, &scenario.name, &id, caller())
+        .map_err(|error| {
+            let hint = error.hint();
+            Failure::new(Exit::Failed, error).with_hint(hint)
+        })?;
+    if plan.how.needs_user_namespace() {
+        // Before the first thread is started: the kernel lets only a process of one thread move.
+        provision::enter_user_namespace().map_err(|error| {
+            let hint = error.hint.clone();
+            Failure::new(Exit::Provision, error).with_hint(hint)
+        })?;
+    }
+    let interrupt = Interrupt::listen(last_words(id.clone(), plan.place.place))
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot listen for signals: {error}")))?;
+    let tuning = Tuning::new(
+        runtime,
+        &lock,
+        &id,
+        plan.settings.host.clone(),
+        provision::remove_object,
+    );
+    let path = directory.path().to_path_buf();
+    let outcome = run::execute(
+        Run {
+            id,
+            scenario,
+            facts: &facts,
+            plan: &plan,
+            directory,
+            started: started.to_string(),
+            command: env::args().collect(),
+            version: super::VERSION.to_owned(),
+            tuning,
+        },
+        &interrupt,
+        &mut |news| screen.show(&news),
+    );
+    screen.finish();
+    drop(lock);
+    Ok(finish(outcome, path))
+}
+
+fn finish(outcome: Outcome, directory: PathBuf) -> Finished {
+    let mut complaints: Vec<String> = outcome
+        .leftovers
+        .iter()
+        .map(|left| format!("left behind: {left}; repair it by: c1m clean"))
+        .collect();
+    let (result, summary) = match report::write_all(&directory, caller()) {
+        Ok(report) => (Some(report::result(&report).clone()), report::text(&report)),
+        Err(error) => {
+            complaints.push(format!("the report could not be written: {error}"));
+            (None, String::new())
+        }
+    };
+    let verdict = result.as_ref().map(|result| result.verdict);
+    complaints.extend(complaint_of(&outcome.ending));
+    Finished {
+        exit: exit_of(&outcome, verdict),
+        directory,
+        result,
+        summary,
+        complaints,
+    }
+}
+
+fn exit_of(outcome: &Outcome, verdict: Option<RunVerdict>) -> Exit {
+    if !outcome.leftovers.is_empty() {
+        return Exit::HostChanged;
+    }
+    match &outcome.ending {
+        Ending::Interrupted { signal: 15 } => Exit::Terminated,
+        Ending::Interrupted { .. } => Exit::Interrupted,
+        Ending::NotProvisioned { .. } => Exit::Provision,
+        Ending::RecordingBroken(_) | Ending::Panicked(_) => Exit::Failed,
+        Ending::Stalled(_) => Exit::TimedOut,
+        Ending::Complete | Ending::Stopped | Ending::WorkerGone(_) => match verdict {
+            Some(RunVerdict::Held) => Exit::Done,
+            Some(RunVerdict::Missed | RunVerdict::Stopped) => Exit::Missed,
+            Some(RunVerdict::Interrupted) => Exit::Interrupted,
+            Some(RunVerdict::Invalid) => Exit::Invalid,
+            None => Exit::Failed,
+        },
+    }
+}
+
+fn complaint_of(ending: &Ending) -> Option<String> {
+    match ending {
+        Ending::Complete | Ending::Stopped | Ending::Interrupted { .. } => None,
+        Ending::WorkerGone(how) | Ending::Stalled(how) => Some(how.clone()),
+        Ending::NotProvisioned { error, hint } => Some(match hint {
+            Some(hint) => format!("{error}\n  hint: {hint}"),
+            None => error.clone(),
+        }),
+        Ending::RecordingBroken(why) => Some(format!("the run could not be recorded: {why}")),
+        Ending::Panicked(why) => Some(format!("c1m has a defect: {why}")),
+    }
+}
+
+/// At the second signal: nothing is waited for any more. What vanishes by itself does so when this process is gone.
+fn last_words(run: RunId, place: PlaceKind) -> run::LastWords {
+    Box::new(move |signal| {
+        let what = match place {
+            PlaceKind::Docker => "containers, networks and settings of the host may be left",
+            PlaceKind::Loopback | PlaceKind::Netns => "settings of the host may be left changed",
+        };
+        super::progress::print_line(&format!(
+            "run {run} was not taken down: {what}; clean up by: c1m clean"
+        ));
+        end_now(128 + signal);
+    })
+}
+
+#[allow(clippy::exit)] // the one place where waiting for an orderly end is what the user has just refused
+fn end_now(code: i32) -> ! {
+    process::exit(code)
+}
+
+/// Under sudo, results belong to the user who called it.
+fn caller() -> Option<Owner> {
+    let number = |name| env::var(name).ok()?.parse().ok();
+    Some(Owner {
+        uid: number("SUDO_UID")?,
+        gid: number("SUDO_GID")?,
+    })
+}
+
+/// The standard library's own random keys are enough to tell one run from another.
+#[allow(clippy::cast_possible_truncation)] // half of the bits are as random as all of them
+fn random_number() -> u32 {
+    RandomState::new().hash_one(process::id()) as u32
+}

@@ -1,0 +1,90 @@
+//! `c1m run`: the whole pipeline, from looking at the host to the report.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::pipeline::{self, HostChanges};
+use super::progress::{ProgressChoice, Screen, print_line};
+use super::runtime_args::RuntimeArgs;
+use super::scenario_args::ScenarioArgs;
+use super::{Exit, Failure};
+
+/// Opens, holds, verifies and measures connections, and writes a report.
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    scenario: ScenarioArgs,
+    /// Where run directories go.
+    #[arg(long, value_name = "DIR", default_value = "results", env = "C1M_RESULTS_DIR")]
+    results_dir: PathBuf,
+    /// Allows settings of the host to be changed; they are put back afterwards. Needs root.
+    #[arg(long, env = "C1M_ALLOW_HOST_SETTINGS")]
+    allow_host_settings: bool,
+    /// How progress is shown.
+    #[arg(long, value_enum, default_value_t, env = "C1M_PROGRESS")]
+    progress: ProgressChoice,
+    /// Looks and plans only; starts and changes nothing.
+    #[arg(long, env = "C1M_DRY_RUN")]
+    dry_run: bool,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
+}
+
+pub(super) fn run(args: &RunArgs, quiet: bool) -> Result<Exit, Failure> {
+    let scenario = args.scenario.load()?;
+    let runtime = args.runtime.open()?;
+    let changes = if args.allow_host_settings {
+        HostChanges::Allowed
+    } else {
+        HostChanges::Forbidden
+    };
+    let prepared = pipeline::prepare(&scenario, &runtime, changes)?;
+    if args.dry_run {
+        print(&prepared.plan.to_text())?;
+        return Ok(Exit::Done);
+    }
+    if !quiet {
+        introduce(&prepared);
+    }
+    let mut screen = Screen::new(if quiet {
+        ProgressChoice::None
+    } else {
+        args.progress
+    });
+    let finished =
+        pipeline::conduct(prepared, &scenario, &runtime, &args.results_dir, &mut screen)?;
+    for complaint in &finished.complaints {
+        print_line(&format!("error: {complaint}"));
+    }
+    print(&finished.summary)?;
+    print(&format!("report: {}\n", finished.directory.join("report.md").display()))?;
+    Ok(finished.exit)
+}
+
+fn introduce(prepared: &pipeline::Prepared) {
+    let plan = &prepared.plan;
+    print_line(&format!("place: {}: {}", plan.place.place, plan.place.why));
+    for (place, why) in &plan.place.why_not {
+        print_line(&format!("  not {place}: {why}"));
+    }
+    if plan.target < plan.requested {
+        print_line(&format!(
+            "reduced: {} of {} connections fit here",
+            plan.target, plan.requested
+        ));
+    }
+    for note in &plan.notes {
+        print_line(&format!("note: {note}"));
+    }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    io::stdout()
+        .lock()
+        .write_all(text.as_bytes())
+        .context("cannot write to stdout")
+        .map_err(Failure::from)
+}

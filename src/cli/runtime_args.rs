@@ -1,0 +1,30 @@
+//! Where lock and journal lie: a fixed place of the user, unless the environment says otherwise.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Exit, Failure};
+use crate::host::{Readers, Runtime};
+
+/// Where lock and journal lie.
+#[derive(Debug, Clone, Args)]
+pub(super) struct RuntimeArgs {
+    /// The directory of lock and journal. A run in another directory knows nothing of this one: for tests.
+    #[arg(long, value_name = "DIR", env = "C1M_RUNTIME_DIR", hide = true)]
+    runtime_dir: Option<PathBuf>,
+}
+
+impl RuntimeArgs {
+    /// Opens the directory.
+    pub(super) fn open(&self) -> Result<Runtime, Failure> {
+        match &self.runtime_dir {
+            Some(path) => Runtime::at(path, Readers::Owner),
+            None => Runtime::open(std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)),
+        }
+        .map_err(|error| {
+            let hint = error.hint();
+            Failure::new(Exit::HostCannot, error).with_hint(Some(hint))
+        })
+    }
+}

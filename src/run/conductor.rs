@@ -1,0 +1,385 @@
+//! The conductor itself: one thread, one inbox. It hears the workers, watches memory and the clock, tells the terminal, and
+//! visits the phases in order. What a phase does is in a file of its own; here is what they share.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use super::event::{Live, Progress};
+use super::guard::Guard;
+use super::interrupt::Interrupt;
+use super::log::Log;
+use super::workers::Worker;
+use crate::control::{Command, Event};
+use crate::domain::{
+    Bytes, ConnCount, ConnRate, Mark, Phase, PhaseTime, RunEvent, WorkerId,
+};
+use crate::observe::Observer;
+use crate::plan::Plan;
+use crate::provision::{ExitReport, FromWorker, Inbox, Testbed};
+use crate::scenario::RemainingOnLoss;
+
+/// How often the terminal hears how far the run is.
+const LIVE_EVERY: Duration = Duration::from_millis(100);
+/// How long the inbox is waited for before clock, memory and signals are looked at again.
+const TURN: Duration = Duration::from_millis(20);
+
+/// Why a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waited {
+    /// What was waited for is there.
+    Done,
+    /// The time is up.
+    TimeUp,
+    /// The run has to stop; `Conductor::stop` says why.
+    Stop,
+}
+
+/// What ends a wait early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heed {
+    /// Whatever stops the run.
+    Stops,
+    /// Nothing: tear-down must come to its end.
+    Nothing,
+}
+
+/// Why a run stops before its end.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Stop {
+    /// A signal asked.
+    Interrupted,
+    /// The guard saw memory run out.
+    Guard,
+    /// A worker is gone that the run cannot do without.
+    WorkerGone(String),
+    /// The recording cannot be written.
+    RecordingBroken(String),
+    /// Nothing moved for too long.
+    Stalled(String),
+}
+
+pub(super) struct Conductor<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) log: Log,
+    pub(super) interrupt: &'a Interrupt,
+    pub(super) tell: &'a mut dyn FnMut(Progress),
+    pub(super) testbed: Option<Box<dyn Testbed>>,
+    pub(super) workers: Vec<Worker>,
+    pub(super) observer: Option<Observer>,
+    pub(super) guard: Guard,
+    pub(super) phase: Phase,
+    pub(super) stop: Option<Stop>,
+    pub(super) hold_until: Option<Instant>,
+    pub(super) lost_noticed: ConnCount,
+    inbox: Inbox,
+    letters: Receiver<(WorkerId, FromWorker)>,
+    last_live: Instant,
+    recent: Vec<(Instant, ConnCount)>,
+}
+
+impl<'a> Conductor<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        guard: Guard,
+        log: Log,
+        interrupt: &'a Interrupt,
+        tell: &'a mut dyn FnMut(Progress),
+    ) -> Self {
+        let (inbox, letters) = channel();
+        Self {
+            plan,
+            log,
+            interrupt,
+            tell,
+            testbed: None,
+            workers: Vec::new(),
+            observer: None,
+            guard,
+            phase: Phase::Preflight,
+            stop: None,
+            hold_until: None,
+            lost_noticed: ConnCount::ZERO,
+            inbox,
+            letters,
+            last_live: Instant::now(),
+            recent: Vec::new(),
+        }
+    }
+
+    pub(super) fn inbox(&self) -> Inbox {
+        self.inbox.clone()
+    }
+
+    /// Begins a phase, does it, and records how long it took, whatever comes of it.
+    pub(super) fn phase<T>(&mut self, phase: Phase, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.phase = phase;
+        self.log.event(RunEvent::PhaseBegan { phase });
+        (self.tell)(Progress::Phase(phase));
+        let began = Instant::now();
+        let outcome = work(self);
+        self.log.event(RunEvent::PhaseEnded(PhaseTime {
+            phase,
+            seconds: began.elapsed().as_secs_f64(),
+        }));
+        outcome
+    }
+
+    pub(super) fn note(&mut self, text: impl Into<String>) {
+        (self.tell)(Progress::Note(text.into()));
+    }
+
+    pub(super) fn warn(&mut self, text: impl Into<String>) {
+        let text = text.into();
+        self.log.event(RunEvent::Warning { text: text.clone() });
+        (self.tell)(Progress::Warning(text));
+    }
+
+    /// Takes a sample and marks it as the one of this moment.
+    pub(super) fn mark(&mut self, mark: Mark) {
+        if let Some(observer) = &self.observer {
+            match observer.sample_now() {
+                Ok(sample) => self.log.event(RunEvent::Marked {
+                    mark,
+                    sample: sample.number,
+                }),
+                Err(error) => self.warn(format!("nothing was measured at {mark:?}: {error}")),
+            }
+        }
+    }
+
+    /// Serves the inbox until `done` says so, the time is up, or, where the wait heeds that, the run has to stop. While it
+    /// waits it looks at signals, at memory and at the recording, and tells the terminal.
+    pub(super) fn wait(
+        &mut self,
+        until: Instant,
+        heed: Heed,
+        mut done: impl FnMut(&Self) -> bool,
+    ) -> Waited {
+        loop {
+            if done(self) {
+                return Waited::Done;
+            }
+            if heed == Heed::Stops && self.stop.is_some() {
+                return Waited::Stop;
+            }
+            let now = Instant::now();
+            if now >= until {
+                return Waited::TimeUp;
+            }
+            match self.letters.recv_timeout(TURN.min(until - now)) {
+                Ok((worker, letter)) => {
+                    self.take(worker, letter);
+                    while let Ok((worker, letter)) = self.letters.try_recv() {
+                        self.take(worker, letter);
+                    }
+                }
+                // The conductor holds a sender itself, so the channel never closes.
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+            self.look_around();
+        }
+    }
+
+    fn look_around(&mut self) {
+        if self.stop.is_none() {
+            if self.interrupt.signal().is_some() {
+                self.stop = Some(Stop::Interrupted);
+            } else if let Some(why) = self.log.broken() {
+                self.stop = Some(Stop::RecordingBroken(why));
+            }
+        }
+        if self.last_live.elapsed() >= LIVE_EVERY {
+            self.last_live = Instant::now();
+            let live = self.live();
+            (self.tell)(Progress::Live(live));
+        }
+    }
+
+    fn take(&mut self, from: WorkerId, letter: FromWorker) {
+        match letter {
+            FromWorker::Event(event) => self.take_event(from, event),
+            FromWorker::Log(line) => {
+                let written = self.log.directory().worker_log(from, &line);
+                self.log.remember(written);
+            }
+            FromWorker::Exited(report) => self.take_exit(from, report),
+        }
+    }
+
+    fn take_event(&mut self, from: WorkerId, event: Event) {
+        if let Some(worker) = self.worker_mut(from) {
+            worker.hear(&event);
+        }
+        match event {
+            Event::Prepared { settings, .. } => {
+                for record in settings {
+                    self.log.event(RunEvent::Setting(record));
+                }
+            }
+            Event::Ready {
+                pid,
+                tables,
+                descriptors_per_table,
+                ..
+            } => {
+                let pid = self.worker(from).and_then(Worker::pid).unwrap_or(pid);
+                self.log.event(RunEvent::WorkerReady {
+                    worker: from,
+                    pid,
+                    tables,
+                    descriptors_per_table,
+                });
+            }
+            Event::Progress { counters, latency } => {
+                self.log.event(RunEvent::Progress {
+                    worker: from,
+                    counters,
+                    latency,
+                });
+            }
+            Event::RampDone { counters, .. } => {
+                self.log.event(RunEvent::Progress {
+                    worker: from,
+                    counters,
+                    latency: None,
+                });
+            }
+            Event::ConnectFailed { note } => {
+                self.log.event(RunEvent::ConnectFailed { worker: from, note });
+            }
+            Event::Lost { note } => {
+                self.lost_noticed += ConnCount::new(note.count);
+                if !from.is_server() {
+                    (self.tell)(Progress::Warning(format!(
+                        "{from} lost {} connections: {}",
+                        ConnCount::new(note.count),
+                        note.reason
+                    )));
+                }
+                self.log.event(RunEvent::Lost { worker: from, note });
+            }
+            Event::Warning { text } => self.warn(format!("{from}: {text}")),
+            Event::Fatal { error, hint } => self.log.event(RunEvent::Failed {
+                error: format!("{from}: {error}"),
+                hint,
+            }),
+            Event::Verified { .. } | Event::Drained { .. } => {}
+        }
+    }
+
+    fn take_exit(&mut self, from: WorkerId, report: ExitReport) {
+        let Some(worker) = self.worker_mut(from) else {
+            return;
+        };
+        if !worker.alive() {
+            return;
+        }
+        worker.exited = Some(report);
+        let expected = worker.dismissed;
+        let fatal = worker.fatal.clone();
+        self.log.event(RunEvent::WorkerExited {
+            worker: from,
+            code: report.code,
+            signal: report.signal,
+            oom_killed: report.oom_killed,
+            expected,
+        });
+        if expected {
+            return;
+        }
+        if let Some(observer) = &self.observer {
+            observer.forget_process(from);
+        }
+        let how = describe_exit(from, &report, fatal.as_ref().map(|(error, _)| error.as_str()));
+        // Before the ramp nothing works without every worker; later the scenario may want to go on with the other clients.
+        let goes_on = self.plan.on_worker_loss == RemainingOnLoss::Continue
+            && !from.is_server()
+            && self.phase >= Phase::Ramp;
+        if goes_on {
+            self.warn(format!("{how}; the run goes on without it"));
+        } else {
+            (self.tell)(Progress::Warning(how.clone()));
+            self.stop.get_or_insert(Stop::WorkerGone(how));
+        }
+    }
+
+    pub(super) fn worker(&self, id: WorkerId) -> Option<&Worker> {
+        self.workers.iter().find(|worker| worker.id == id)
+    }
+
+    fn worker_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {
+        self.workers.iter_mut().find(|worker| worker.id == id)
+    }
+
+    pub(super) fn clients(&self) -> impl Iterator<Item = &Worker> {
+        self.workers.iter().filter(|worker| !worker.id.is_server())
+    }
+
+    pub(super) fn tell_clients(&mut self, command: &Command) {
+        for worker in self.workers.iter_mut().filter(|worker| !worker.id.is_server()) {
+            worker.send(command);
+        }
+    }
+
+    /// Connections that the clients hold, as they know it. A client that is gone holds none.
+    pub(super) fn established(&self) -> ConnCount {
+        self.clients()
+            .filter(|worker| worker.alive())
+            .map(|worker| worker.counters.established)
+            .sum()
+    }
+
+    fn live(&mut self) -> Live {
+        let established = self.established();
+        let now = Instant::now();
+        self.recent.push((now, established));
+        self.recent
+            .retain(|(when, _)| now.duration_since(*when) <= Duration::from_millis(1500));
+        let rate = self.recent.first().and_then(|(when, then)| {
+            let seconds = now.duration_since(*when).as_secs_f64();
+            (seconds > 0.4)
+                .then(|| ConnRate::new((established.as_f64() - then.as_f64()).max(0.0) / seconds))
+        });
+        let left: Option<Bytes> = self.guard.look();
+        Live {
+            phase: self.phase,
+            clients: self
+                .clients()
+                .map(|worker| (worker.id, worker.counters.established, worker.target))
+                .collect(),
+            established,
+            served: self
+                .worker(WorkerId::SERVER)
+                .map_or(ConnCount::ZERO, |server| server.counters.established),
+            target: self.plan.target,
+            failed: self
+                .clients()
+                .map(|worker| worker.counters.failed_total())
+                .sum(),
+            lost: self.clients().map(|worker| worker.counters.lost).sum(),
+            rate: rate.filter(|_| self.phase == Phase::Ramp),
+            bytes_per_connection: self.guard.bytes_per_connection(established),
+            memory_left: left,
+            hold_left_seconds: self
+                .hold_until
+                .map(|until| until.saturating_duration_since(now).as_secs_f64()),
+        }
+    }
+}
+
+fn describe_exit(who: WorkerId, report: &ExitReport, fatal: Option<&str>) -> String {
+    let how = match (report.code, report.signal) {
+        (_, Some(signal)) => format!("was ended by signal {signal}"),
+        (Some(code), None) => format!("exited with code {code}"),
+        (None, None) => "is gone".to_owned(),
+    };
+    let memory = if report.oom_killed == Some(true) {
+        ", killed for memory"
+    } else {
+        ""
+    };
+    fatal.map_or_else(
+        || format!("{who} {how}{memory}"),
+        |error| format!("{who} {how}{memory}: {error}"),
+    )
+}

@@ -1,0 +1,90 @@
+//! The ramp: clients open their connections while the guard watches memory. And the hold: nothing is to happen.
+
+use std::time::{Duration, Instant};
+
+use super::conductor::{Conductor, Heed, Stop, Waited};
+use crate::control::Command;
+use crate::domain::{ConnCount, Mark, RunEvent};
+
+/// A ramp in which nothing moves for this long is over: handshakes that time out are reported by the clients well before.
+const STALLED_AFTER: Duration = Duration::from_secs(90);
+/// How long clients may take to finish the handshakes under way once they were told to stop.
+const STOPPING_TAKES: Duration = Duration::from_secs(15);
+/// How long the server may lag behind the clients: connections wait in its accept queue.
+const ACCEPTING_TAKES: Duration = Duration::from_secs(15);
+/// Time for freed objects to come back (RCU) and for queues to empty, before figures are taken.
+const SETTLE: Duration = Duration::from_secs(2);
+
+impl Conductor<'_> {
+    /// Opens the connections. Afterwards `stop` says whether something ended it early.
+    pub(super) fn ramp(&mut self) {
+        self.guard.baseline();
+        self.mark(Mark::RampStart);
+        self.tell_clients(&Command::Begin);
+        let mut moved = Instant::now();
+        let mut before = ConnCount::ZERO;
+        loop {
+            let slice = Instant::now() + Duration::from_millis(40);
+            match self.wait(slice, Heed::Stops, Self::ramp_is_done) {
+                Waited::Done | Waited::Stop => break,
+                Waited::TimeUp => {}
+            }
+            let established = self.established();
+            if established != before {
+                (before, moved) = (established, Instant::now());
+            }
+            if let Some(short) = self.guard.too_little(established) {
+                self.tell_clients(&Command::StopRamp);
+                self.warn(format!("the guard stopped the ramp: {}", short.reason));
+                self.log.event(RunEvent::GuardStopped {
+                    reason: short.reason,
+                    at: established,
+                    would_fit: short.would_fit,
+                    bytes_per_connection: short.bytes_per_connection,
+                });
+                self.stop = Some(Stop::Guard);
+                break;
+            }
+            if moved.elapsed() > STALLED_AFTER {
+                self.stop = Some(Stop::Stalled(format!(
+                    "no connection was opened for {} s, {established} of {} are open",
+                    STALLED_AFTER.as_secs(),
+                    self.plan.target
+                )));
+                break;
+            }
+        }
+        if self.stop.is_some() {
+            self.tell_clients(&Command::StopRamp);
+            self.wait(Instant::now() + STOPPING_TAKES, Heed::Nothing, |run| {
+                run.ramp_is_done() || run.workers.iter().all(|worker| !worker.alive())
+            });
+        }
+        self.mark(Mark::RampEnd);
+    }
+
+    fn ramp_is_done(&self) -> bool {
+        self.clients()
+            .all(|worker| worker.ramp_done || !worker.alive())
+    }
+
+    /// Lets the machine settle at the target and takes the figures there.
+    pub(super) fn settle_at_target(&mut self) {
+        if self.server_accepts() {
+            self.wait(Instant::now() + ACCEPTING_TAKES, Heed::Stops, |run| {
+                run.server_established() >= run.established()
+            });
+        }
+        self.wait(Instant::now() + SETTLE, Heed::Stops, |_| false);
+        self.mark(Mark::Target);
+    }
+
+    /// Keeps the connections open.
+    pub(super) fn hold(&mut self) {
+        let until = Instant::now() + self.plan.hold;
+        self.hold_until = Some(until);
+        self.wait(until, Heed::Stops, |_| false);
+        self.hold_until = None;
+        self.mark(Mark::HoldEnd);
+    }
+}

@@ -1,0 +1,165 @@
+//! From nothing to the baseline: settings of the host, the place, the workers, the observer. Then the phases that need
+//! them, in their order.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::conductor::{Conductor, Heed, Stop, Waited};
+use super::workers::Worker;
+use crate::control::Command;
+use crate::domain::{HostIndex, Mark, Phase, RunEvent, RunId, WorkerId};
+use crate::host::Tuning;
+use crate::observe::{Observer, ObserverConfig, settle};
+use crate::provision::{self, ProvisionError};
+
+/// How long workers may take to be ready: a container's start is the slowest part.
+const READY_TAKES: Duration = Duration::from_secs(60);
+
+impl Conductor<'_> {
+    /// All phases up to the point from which everything is only taken down again.
+    pub(super) fn all_phases(
+        &mut self,
+        run: &RunId,
+        origin: Instant,
+        tuning: &mut Tuning,
+    ) -> Result<(), ProvisionError> {
+        self.phase(Phase::Tune, |conductor| conductor.tune(tuning));
+        self.phase(Phase::Provision, |conductor| conductor.provision(run))?;
+        if self.stop.is_some() {
+            return Ok(());
+        }
+        self.phase(Phase::Baseline, |conductor| conductor.baseline(origin));
+        if self.stop.is_some() {
+            return Ok(());
+        }
+        self.phase(Phase::Ramp, |conductor| {
+            conductor.ramp();
+            if !matches!(conductor.stop, Some(Stop::Interrupted)) {
+                conductor.settle_at_target();
+            }
+        });
+        match self.stop {
+            None => {}
+            // What is open is counted all the same: the report says how many there were, by the kernel's own account.
+            Some(Stop::Guard | Stop::Stalled(_)) => {
+                self.phase(Phase::Verify, Self::count_both_ends);
+                return Ok(());
+            }
+            Some(_) => return Ok(()),
+        }
+        self.phase(Phase::Hold, Self::hold);
+        if self.stop.is_none() {
+            self.phase(Phase::Verify, Self::verify);
+        }
+        Ok(())
+    }
+
+    fn tune(&mut self, tuning: &mut Tuning) {
+        for record in tuning.apply() {
+            if let Some(error) = &record.error {
+                self.warn(format!("{} is not as wanted: {error}", record.change.key));
+            }
+            self.log.event(RunEvent::Setting(record));
+        }
+    }
+
+    fn provision(&mut self, run: &RunId) -> Result<(), ProvisionError> {
+        self.testbed = Some(provision::up(self.plan, run)?);
+        for (index, spec) in self.plan.workers.iter().enumerate() {
+            let id = WorkerId(index);
+            let inbox = self.inbox();
+            let Some(testbed) = &mut self.testbed else {
+                break;
+            };
+            let handle = testbed.spawn(id, spec, inbox)?;
+            let mut worker = Worker::new(id, spec, handle);
+            worker.send(&Command::Start { spec: spec.clone() });
+            self.workers.push(worker);
+            if id.is_server() {
+                // Clients may prepare by reaching for the server, so it listens first.
+                self.await_ready()?;
+            }
+        }
+        self.await_ready()?;
+        let settings = self
+            .testbed
+            .as_ref()
+            .map(|testbed| testbed.settings())
+            .unwrap_or_default();
+        for record in settings {
+            if let Some(error) = &record.error {
+                let place = record.host.map_or_else(|| "host".to_owned(), HostIndex::name);
+                let text = format!("{} on {place} is not as wanted: {error}", record.change.key);
+                self.warn(text);
+            }
+            self.log.event(RunEvent::Setting(record));
+        }
+        Ok(())
+    }
+
+    fn await_ready(&mut self) -> Result<(), ProvisionError> {
+        let waited = self.wait(Instant::now() + READY_TAKES, Heed::Stops, |run| {
+            run.workers.iter().all(|worker| worker.ready)
+        });
+        let late: Vec<String> = self
+            .workers
+            .iter()
+            .filter(|worker| !worker.ready)
+            .map(|worker| worker.id.to_string())
+            .collect();
+        match waited {
+            Waited::Done => Ok(()),
+            Waited::TimeUp => Err(ProvisionError {
+                what: format!("waiting for {} to be ready", late.join(", ")),
+                why: format!("no answer within {} s", READY_TAKES.as_secs()),
+                hint: None,
+            }),
+            Waited::Stop => match self.stop.clone() {
+                Some(Stop::WorkerGone(how)) => Err(ProvisionError {
+                    what: "starting the workers".to_owned(),
+                    why: how,
+                    hint: self.workers.iter().find_map(|worker| {
+                        worker.fatal.as_ref().and_then(|(_, hint)| hint.clone())
+                    }),
+                }),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    fn baseline(&mut self, origin: Instant) {
+        let log = self.log.clone();
+        let observer = Observer::start(
+            ObserverConfig::every_second(origin),
+            Box::new(move |sample| log.sample(&sample)),
+        );
+        let observer = match observer {
+            Ok(observer) => observer,
+            Err(error) => {
+                self.warn(format!("nothing is observed: {error}"));
+                return;
+            }
+        };
+        for host in self.plan.hosts.iter().map(|host| host.index) {
+            let files = self.testbed.as_ref().and_then(|bed| bed.proc_net(host));
+            if let Some(files) = files {
+                observer.watch_namespace(host, files);
+            }
+        }
+        for worker in &self.workers {
+            if let Some(pid) = worker.pid() {
+                observer.watch_process(worker.id, pid);
+            }
+            if let Some(group) = worker.cgroup() {
+                self.guard.watch_cgroup(&group);
+                observer.watch_cgroup(worker.id, group);
+            }
+        }
+        self.observer = Some(observer);
+        let settled = settle(Path::new("/"));
+        if let Some(why) = settled.not_shrunk {
+            self.note(format!("slab caches keep their empty pages: {why}"));
+        }
+        self.mark(Mark::Baseline);
+    }
+}

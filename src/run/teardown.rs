@@ -1,0 +1,68 @@
+//! Everything down, in every case: connections reset, workers ended, places unmade, and nothing left. It goes on after
+//! errors and returns what could not be done.
+
+use std::time::{Duration, Instant};
+
+use super::conductor::{Conductor, Heed};
+use crate::control::Command;
+use crate::domain::Mark;
+
+/// How long the clients may take to reset a few million connections.
+const CLIENTS_DRAIN: Duration = Duration::from_secs(60);
+/// How long the server may take to close what the resets have left it.
+const SERVER_DRAINS: Duration = Duration::from_secs(30);
+/// How long a worker may take to end once it was asked.
+const WORKERS_END: Duration = Duration::from_secs(20);
+/// How long a worker may take to be gone once it was killed.
+const WORKERS_DIE: Duration = Duration::from_secs(20);
+
+impl Conductor<'_> {
+    /// Resets the connections, from the client's side first: a reset frees both ends at once and leaves neither orphans nor
+    /// `TIME_WAIT` behind.
+    pub(super) fn drain(&mut self) {
+        self.tell_clients(&Command::Drain);
+        self.wait(Instant::now() + CLIENTS_DRAIN, Heed::Nothing, |run| {
+            run.clients().all(|worker| worker.drained || !worker.alive())
+        });
+        for worker in self.workers.iter_mut().filter(|worker| worker.id.is_server()) {
+            worker.send(&Command::Drain);
+        }
+        self.wait(Instant::now() + SERVER_DRAINS, Heed::Nothing, |run| {
+            run.workers
+                .iter()
+                .all(|worker| worker.drained || !worker.alive())
+        });
+    }
+
+    /// Ends the workers and unmakes the place. Returns what is left.
+    pub(super) fn tear_down(&mut self) -> Vec<String> {
+        for worker in &mut self.workers {
+            worker.dismiss();
+        }
+        self.wait(Instant::now() + WORKERS_END, Heed::Nothing, Self::all_gone);
+        for worker in &mut self.workers {
+            worker.kill();
+        }
+        self.wait(Instant::now() + WORKERS_DIE, Heed::Nothing, Self::all_gone);
+        let mut left: Vec<String> = self
+            .workers
+            .iter()
+            .filter(|worker| worker.alive())
+            .map(|worker| format!("worker {} does not end", worker.id))
+            .collect();
+        self.workers.clear();
+        if let Some(testbed) = self.testbed.take() {
+            left.extend(testbed.down().into_iter().map(|error| error.to_string()));
+        }
+        self.mark(Mark::After);
+        if let Some(observer) = self.observer.take() {
+            // The observer's cost stands in each sample; its thread has nothing more to say.
+            let _ = observer.stop();
+        }
+        left
+    }
+
+    fn all_gone(&self) -> bool {
+        self.workers.iter().all(|worker| !worker.alive())
+    }
+}

@@ -1,0 +1,123 @@
+//! Verifying: both ends are counted by state through `sock_diag`, and an echo goes through the connections. What a worker
+//! believes is not enough: the kernel is asked.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use super::conductor::{Conductor, Heed};
+use crate::control::Command;
+use crate::domain::{
+    ConnCount, HostIndex, Role, RunEvent, StateCounts, Verification, VerifyShare, WorkerId,
+    WorkerSpec,
+};
+use crate::observe::count_sockets;
+
+/// How long after the last echo was sent an answer may take.
+const ECHO_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long proving may take in all: generous, because a loaded machine is slow, and bounded, because it must end.
+const PROVING_TAKES: Duration = Duration::from_secs(180);
+/// How long counting the sockets of one host may take.
+const COUNTING_TAKES: Duration = Duration::from_secs(60);
+
+impl Conductor<'_> {
+    /// Counts, then proves alive.
+    pub(super) fn verify(&mut self) {
+        self.count_both_ends();
+        if self.plan.verify != VerifyShare::None && self.server_accepts() && self.stop.is_none() {
+            self.prove_alive();
+        }
+    }
+
+    /// Whether the server takes connections out of its accept queue and answers.
+    pub(super) fn server_accepts(&self) -> bool {
+        matches!(self.plan.workers.first(), Some(WorkerSpec::Server(server)) if server.accept)
+    }
+
+    pub(super) fn server_established(&self) -> ConnCount {
+        self.worker(WorkerId::SERVER)
+            .map_or(ConnCount::ZERO, |server| server.counters.established)
+    }
+
+    pub(super) fn count_both_ends(&mut self) {
+        let Some(WorkerSpec::Server(server)) = self.plan.workers.first() else {
+            return;
+        };
+        let listen: Vec<SocketAddrV4> = server.listen.clone();
+        for host in 0..self.plan.hosts.len() {
+            self.count_host(HostIndex(host), &listen);
+        }
+    }
+
+    fn count_host(&mut self, host: HostIndex, listen: &[SocketAddrV4]) {
+        let Some(testbed) = &self.testbed else { return };
+        let (sender, receiver) = channel();
+        let listen = listen.to_vec();
+        let entered = testbed.enter(
+            host,
+            Box::new(move || {
+                // The receiver is gone only when the time was up.
+                let _ = sender.send(count_sockets(&listen));
+            }),
+        );
+        let counted = match entered {
+            Ok(()) => receiver
+                .recv_timeout(COUNTING_TAKES)
+                .map_err(|_| format!("no answer within {} s", COUNTING_TAKES.as_secs()))
+                .and_then(|counted| counted.map_err(|error| error.to_string())),
+            Err(error) => Err(error.to_string()),
+        };
+        let counted = match counted {
+            Ok(counted) => counted,
+            Err(why) => {
+                self.warn(format!("the sockets of {} were not counted: {why}", host.name()));
+                return;
+            }
+        };
+        let shared = self.plan.hosts.len() == 1;
+        let ends: [(Role, &StateCounts); 2] =
+            [(Role::Server, &counted.server), (Role::Client, &counted.client)];
+        for (role, states) in ends {
+            let here = shared || (role == Role::Server) == (host == HostIndex::SERVER);
+            if here {
+                self.log.event(RunEvent::Counted {
+                    host,
+                    role,
+                    states: states.clone(),
+                    took_seconds: counted.took_seconds,
+                });
+            }
+        }
+    }
+
+    fn prove_alive(&mut self) {
+        #[allow(clippy::cast_possible_truncation)] // 20 s are few milliseconds
+        let timeout_ms = ECHO_TIMEOUT.as_millis() as u64;
+        let share = self.plan.verify;
+        self.tell_clients(&Command::Verify { share, timeout_ms });
+        self.wait(Instant::now() + PROVING_TAKES, Heed::Stops, |run| {
+            run.clients()
+                .all(|worker| worker.verified.is_some() || !worker.alive())
+        });
+        let reports: BTreeMap<_, _> = self
+            .clients()
+            .filter_map(|worker| worker.verified.clone().map(|report| (worker.id, report)))
+            .collect();
+        let silent: Vec<String> = self
+            .clients()
+            .filter(|worker| worker.alive() && worker.verified.is_none())
+            .map(|worker| worker.id.to_string())
+            .collect();
+        if !silent.is_empty() && self.stop.is_none() {
+            self.warn(format!(
+                "{} did not finish proving connections alive within {} s",
+                silent.join(", "),
+                PROVING_TAKES.as_secs()
+            ));
+        }
+        self.log.event(RunEvent::Verified(Verification {
+            clients: reports.into_iter().collect(),
+        }));
+    }
+}

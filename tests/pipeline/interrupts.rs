@@ -1,0 +1,145 @@
+//! Ctrl-C once and twice, a runner killed, a worker killed: at each phase, by really doing it. The phases are awaited by
+//! the program's own progress, never by a sleep.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::support::{DEADLINE, Lab, Running};
+
+/// Slow enough in each phase to be hit there: a rate bounds the ramp, a hold follows.
+const SLOW: &str = "connections: 2000\nramp:\n  rate: 500/s\nhold: 100s\nplace: loopback\n";
+const PHASES: [&str; 4] = ["provision", "baseline", "ramp", "hold"];
+
+fn start(lab: &Lab) -> Running {
+    let scenario = lab.scenario(SLOW);
+    Running::start(lab.command(&["run", &scenario, "--progress", "json"]))
+}
+
+/// Worker processes of a runner: its children that were started as workers.
+fn workers_of(runner: u32) -> Vec<u32> {
+    let output = Command::new("ps")
+        .args(["-o", "pid=,args=", "--ppid", &runner.to_string()])
+        .output()
+        .expect("ps runs");
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter(|line| line.contains(" worker"))
+        .filter_map(|line| line.split_whitespace().next()?.parse().ok())
+        .collect()
+}
+
+fn await_gone(pids: &[u32]) {
+    let until = Instant::now() + DEADLINE;
+    for pid in pids {
+        while Path::new(&format!("/proc/{pid}")).exists() {
+            assert!(Instant::now() < until, "worker {pid} outlives its runner");
+            // The end of somebody else's child can only be polled for.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+fn ctrl_c_at_each_phase_ends_in_a_partial_report() {
+    for phase in PHASES {
+        let lab = Lab::new();
+        let mut run = start(&lab);
+        run.await_line(&format!("{{\"phase\":\"{phase}\"}}"));
+        let workers = workers_of(run.pid());
+        run.signal("INT");
+        run.finish().expect(130);
+        await_gone(&workers);
+        assert_eq!(lab.result()["verdict"], "interrupted", "in {phase}");
+        assert!(lab.report().contains("INTERRUPTED"), "in {phase}");
+    }
+}
+
+#[test]
+fn sigterm_ends_with_its_own_code() {
+    let lab = Lab::new();
+    let mut run = start(&lab);
+    run.await_line("{\"phase\":\"hold\"}");
+    run.signal("TERM");
+    run.finish().expect(143);
+}
+
+#[test]
+fn a_second_ctrl_c_stops_the_waiting_and_names_the_command_that_cleans_up() {
+    let lab = Lab::new();
+    let mut run = start(&lab);
+    run.await_line("{\"phase\":\"hold\"}");
+    let workers = workers_of(run.pid());
+    assert_eq!(workers.len(), 2, "a server and a client");
+    // A worker that is stopped cannot be drained: the runner has to wait for it, which is what the second signal is for.
+    for pid in &workers {
+        Command::new("kill").args(["-STOP", &pid.to_string()]).status().expect("kill runs");
+    }
+    run.signal("INT");
+    run.await_line("{\"phase\":\"drain\"}");
+    run.signal("INT");
+    let ended = run.finish().expect(130);
+    assert!(ended.stderr.contains("c1m clean"), "{}", ended.stderr);
+    for pid in &workers {
+        Command::new("kill").args(["-CONT", &pid.to_string()]).status().expect("kill runs");
+    }
+    await_gone(&workers);
+}
+
+#[test]
+fn a_killed_runner_takes_its_workers_with_it_at_each_phase() {
+    for phase in PHASES {
+        let lab = Lab::new();
+        let mut run = start(&lab);
+        run.await_line(&format!("{{\"phase\":\"{phase}\"}}"));
+        let workers = workers_of(run.pid());
+        run.signal("KILL");
+        let ended = run.finish();
+        assert_eq!(ended.status.code(), None, "killed, in {phase}");
+        await_gone(&workers);
+        lab.run(&["clean"]).expect(0);
+        // The lock died with its owner: the next run starts.
+        let scenario = lab.scenario("connections: 100\nhold: 0s\nplace: loopback\n");
+        lab.run(&["run", &scenario]).expect(0);
+    }
+}
+
+#[test]
+fn a_recording_that_was_cut_off_can_still_be_reported() {
+    let lab = Lab::new();
+    let mut run = start(&lab);
+    run.await_line("{\"phase\":\"hold\"}");
+    run.signal("KILL");
+    run.finish();
+    let directory = lab.latest().canonicalize().expect("a run directory");
+    let ended = lab.run(&["report", &directory.to_string_lossy()]);
+    assert_ne!(ended.code(), 0, "a run without an end is not held");
+    assert!(!lab.report().contains("HELD "), "{}", lab.report());
+}
+
+#[test]
+fn a_killed_server_ends_the_run_within_five_seconds_of_its_death() {
+    let lab = Lab::new();
+    let mut run = start(&lab);
+    run.await_line("{\"phase\":\"hold\"}");
+    let server = workers_of(run.pid())[0];
+    Command::new("kill").args(["-KILL", &server.to_string()]).status().expect("kill runs");
+    run.await_line("server was ended by signal 9");
+    let ended = run.finish();
+    assert_eq!(ended.code(), 6, "{}", ended.stderr);
+    assert_eq!(lab.result()["verdict"], "missed");
+    assert!(lab.report().contains("signal 9"));
+}
+
+#[test]
+fn a_killed_client_ends_the_run_and_its_losses_are_counted() {
+    let lab = Lab::new();
+    let mut run = start(&lab);
+    run.await_line("{\"phase\":\"hold\"}");
+    let client = workers_of(run.pid())[1];
+    Command::new("kill").args(["-KILL", &client.to_string()]).status().expect("kill runs");
+    run.await_line("client-1 was ended by signal 9");
+    let ended = run.finish();
+    assert_eq!(ended.code(), 6, "{}", ended.stderr);
+    assert!(lab.report().contains("client-1"));
+}
