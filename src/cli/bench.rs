@@ -20,7 +20,13 @@ use crate::record::RESULT;
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
     /// How many connections in each run.
-    #[arg(short = 'n', long, value_name = "COUNT", default_value = "200000", env = "C1M_CONNECTIONS")]
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "COUNT",
+        default_value = "200000",
+        env = "C1M_CONNECTIONS"
+    )]
     connections: String,
     /// How often each variant runs.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100), env = "C1M_ROUNDS")]
@@ -193,7 +199,15 @@ fn one_run(args: &BenchArgs, name: &str, sets: &[String]) -> anyhow::Result<RunR
     let program = env::current_exe().context("cannot find the program itself")?;
     let mut command = Command::new(program);
     command
-        .args(["run", "--hold", "0s", "--progress", "none", "--set", "verify=none"])
+        .args([
+            "run",
+            "--hold",
+            "0s",
+            "--progress",
+            "none",
+            "--set",
+            "verify=none",
+        ])
         .args(["--place", &args.place, "-n", &args.connections])
         .arg("--results-dir")
         .arg(&results)
@@ -283,10 +297,18 @@ fn median(rates: &[f64]) -> f64 {
 fn table(rows: &[Row]) -> String {
     let mut text = format!(
         "{:<16} {:>10} {:>10} {:>7} {:>7} {:>14} {:>14} {:>12}\n",
-        "variant", "best/s", "median/s", "best", "median", "server user B", "client user B", "both ends B"
+        "variant",
+        "best/s",
+        "median/s",
+        "best",
+        "median",
+        "server user B",
+        "client user B",
+        "both ends B"
     );
     for row in rows {
-        let shown = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |n| format!("{n:.1}"));
+        let shown =
+            |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |n| format!("{n:.1}"));
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,

@@ -80,7 +80,10 @@ pub(super) fn prepare(
             .collect();
         return Err(Failure::new(
             Exit::HostCannot,
-            format!("the scenario changes settings of the host: {}", keys.join(", ")),
+            format!(
+                "the scenario changes settings of the host: {}",
+                keys.join(", ")
+            ),
         )
         .with_hint(Some(
             "allow it with --allow-host-settings; they are put back afterwards",
@@ -109,8 +112,8 @@ pub(super) fn conduct(
         lock,
     } = prepared;
     let started = jiff::Timestamp::now();
-    let directory = RunDir::create_for(results, started, &scenario.name, &id, caller())
-        .map_err(|error| {
+    let directory =
+        RunDir::create_for(results, started, &scenario.name, &id, caller()).map_err(|error| {
             let hint = error.hint();
             Failure::new(Exit::Failed, error).with_hint(hint)
         })?;
@@ -121,8 +124,10 @@ pub(super) fn conduct(
             Failure::new(Exit::Provision, error).with_hint(hint)
         })?;
     }
-    let interrupt = Interrupt::listen(last_words(id.clone(), plan.place.place))
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot listen for signals: {error}")))?;
+    let interrupt =
+        Interrupt::listen(last_words(id.clone(), plan.place.place)).map_err(|error| {
+            Failure::new(Exit::Failed, format!("cannot listen for signals: {error}"))
+        })?;
     let tuning = Tuning::new(
         runtime,
         &lock,

@@ -150,9 +150,9 @@ impl Bars {
             bar
         });
         total.set_position(live.established.count());
-        let line = self.line.get_or_insert_with(|| {
-            all.add(ProgressBar::new_spinner().with_style(line_style()))
-        });
+        let line = self
+            .line
+            .get_or_insert_with(|| all.add(ProgressBar::new_spinner().with_style(line_style())));
         line.set_message(live_text(live));
         line.tick();
     }

@@ -18,7 +18,12 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     scenario: ScenarioArgs,
     /// Where run directories go.
-    #[arg(long, value_name = "DIR", default_value = "results", env = "C1M_RESULTS_DIR")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "results",
+        env = "C1M_RESULTS_DIR"
+    )]
     results_dir: PathBuf,
     /// Allows settings of the host to be changed; they are put back afterwards. Needs root.
     #[arg(long, env = "C1M_ALLOW_HOST_SETTINGS")]
@@ -54,13 +59,21 @@ pub(super) fn run(args: &RunArgs, quiet: bool) -> Result<Exit, Failure> {
     } else {
         args.progress
     });
-    let finished =
-        pipeline::conduct(prepared, &scenario, &runtime, &args.results_dir, &mut screen)?;
+    let finished = pipeline::conduct(
+        prepared,
+        &scenario,
+        &runtime,
+        &args.results_dir,
+        &mut screen,
+    )?;
     for complaint in &finished.complaints {
         print_line(&format!("error: {complaint}"));
     }
     print(&finished.summary)?;
-    print(&format!("report: {}\n", finished.directory.join("report.md").display()))?;
+    print(&format!(
+        "report: {}\n",
+        finished.directory.join("report.md").display()
+    ))?;
     Ok(finished.exit)
 }
 

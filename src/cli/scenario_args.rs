@@ -26,7 +26,12 @@ pub(super) struct ScenarioArgs {
     #[arg(long, env = "C1M_FIT")]
     pub(super) fit: bool,
     /// Sets a key of the scenario, such as server.engine=tokio; repeatable.
-    #[arg(long = "set", value_name = "KEY=VALUE", env = "C1M_SET", value_delimiter = ' ')]
+    #[arg(
+        long = "set",
+        value_name = "KEY=VALUE",
+        env = "C1M_SET",
+        value_delimiter = ' '
+    )]
     pub(super) set: Vec<String>,
 }
 

@@ -10,9 +10,7 @@ use super::interrupt::Interrupt;
 use super::log::Log;
 use super::workers::Worker;
 use crate::control::{Command, Event};
-use crate::domain::{
-    Bytes, ConnCount, ConnRate, Mark, Phase, PhaseTime, RunEvent, WorkerId,
-};
+use crate::domain::{Bytes, ConnCount, ConnRate, Mark, Phase, PhaseTime, RunEvent, WorkerId};
 use crate::observe::Observer;
 use crate::plan::Plan;
 use crate::provision::{ExitReport, FromWorker, Inbox, Testbed};
@@ -245,7 +243,8 @@ impl<'a> Conductor<'a> {
                 });
             }
             Event::ConnectFailed { note } => {
-                self.log.event(RunEvent::ConnectFailed { worker: from, note });
+                self.log
+                    .event(RunEvent::ConnectFailed { worker: from, note });
             }
             Event::Lost { note } => {
                 self.lost_noticed += ConnCount::new(note.count);
@@ -290,7 +289,11 @@ impl<'a> Conductor<'a> {
         if let Some(observer) = &self.observer {
             observer.forget_process(from);
         }
-        let how = describe_exit(from, &report, fatal.as_ref().map(|(error, _)| error.as_str()));
+        let how = describe_exit(
+            from,
+            &report,
+            fatal.as_ref().map(|(error, _)| error.as_str()),
+        );
         // Before the ramp nothing works without every worker; later the scenario may want to go on with the other clients.
         let goes_on = self.plan.on_worker_loss == RemainingOnLoss::Continue
             && !from.is_server()
@@ -316,7 +319,11 @@ impl<'a> Conductor<'a> {
     }
 
     pub(super) fn tell_clients(&mut self, command: &Command) {
-        for worker in self.workers.iter_mut().filter(|worker| !worker.id.is_server()) {
+        for worker in self
+            .workers
+            .iter_mut()
+            .filter(|worker| !worker.id.is_server())
+        {
             worker.send(command);
         }
     }

@@ -94,7 +94,8 @@ impl Guard {
             .filter(|cost| *cost > 0.0)
             .unwrap_or(self.expected_bytes_per_connection);
         let least = LEAST_RESERVE.as_f64();
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // positive and far below 2^64
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        // positive and far below 2^64
         let more = ((left.as_f64() - least).max(0.0) / cost.max(1.0)) as u64;
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // see above
         let reserve = Bytes::new(reserve as u64);

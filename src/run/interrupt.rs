@@ -63,6 +63,7 @@ impl Interrupt {
     /// The name of the signal that asked.
     #[must_use]
     pub fn name(&self) -> Option<&'static str> {
-        self.signal().map(|signal| signal_name(signal).unwrap_or("a signal"))
+        self.signal()
+            .map(|signal| signal_name(signal).unwrap_or("a signal"))
     }
 }

@@ -18,13 +18,11 @@ use std::time::Instant;
 
 use conductor::{Conductor, Stop};
 pub use event::{Live, Progress};
-pub use interrupt::{Interrupt, LastWords};
 use guard::Guard;
+pub use interrupt::{Interrupt, LastWords};
 use log::Log;
 
-use crate::domain::{
-    HostFacts, Phase, PlaceChoice, RestoreOutcome, RunEvent, RunId, RunVerdict,
-};
+use crate::domain::{HostFacts, Phase, PlaceChoice, RestoreOutcome, RunEvent, RunId, RunVerdict};
 use crate::host::{Restoration, Tuning};
 use crate::observe::memory_gauge;
 use crate::plan::Plan;
@@ -114,7 +112,11 @@ pub fn execute(run: Run<'_>, interrupt: &Interrupt, tell: &mut dyn FnMut(Progres
     let choice: PlaceChoice = run.plan.place.clone();
     log.event(RunEvent::Place(choice));
 
-    let guard = Guard::new(run.plan, run.facts.memory.total, memory_gauge(Path::new("/")));
+    let guard = Guard::new(
+        run.plan,
+        run.facts.memory.total,
+        memory_gauge(Path::new("/")),
+    );
     let mut conductor = Conductor::new(run.plan, guard, log.clone(), interrupt, tell);
     let phases = catch_unwind(AssertUnwindSafe(|| {
         conductor.all_phases(&run.id, origin, &mut tuning)

@@ -88,7 +88,9 @@ impl Conductor<'_> {
             .unwrap_or_default();
         for record in settings {
             if let Some(error) = &record.error {
-                let place = record.host.map_or_else(|| "host".to_owned(), HostIndex::name);
+                let place = record
+                    .host
+                    .map_or_else(|| "host".to_owned(), HostIndex::name);
                 let text = format!("{} on {place} is not as wanted: {error}", record.change.key);
                 self.warn(text);
             }

@@ -22,9 +22,14 @@ impl Conductor<'_> {
     pub(super) fn drain(&mut self) {
         self.tell_clients(&Command::Drain);
         self.wait(Instant::now() + CLIENTS_DRAIN, Heed::Nothing, |run| {
-            run.clients().all(|worker| worker.drained || !worker.alive())
+            run.clients()
+                .all(|worker| worker.drained || !worker.alive())
         });
-        for worker in self.workers.iter_mut().filter(|worker| worker.id.is_server()) {
+        for worker in self
+            .workers
+            .iter_mut()
+            .filter(|worker| worker.id.is_server())
+        {
             worker.send(&Command::Drain);
         }
         self.wait(Instant::now() + SERVER_DRAINS, Heed::Nothing, |run| {

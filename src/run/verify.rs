@@ -71,13 +71,18 @@ impl Conductor<'_> {
         let counted = match counted {
             Ok(counted) => counted,
             Err(why) => {
-                self.warn(format!("the sockets of {} were not counted: {why}", host.name()));
+                self.warn(format!(
+                    "the sockets of {} were not counted: {why}",
+                    host.name()
+                ));
                 return;
             }
         };
         let shared = self.plan.hosts.len() == 1;
-        let ends: [(Role, &StateCounts); 2] =
-            [(Role::Server, &counted.server), (Role::Client, &counted.client)];
+        let ends: [(Role, &StateCounts); 2] = [
+            (Role::Server, &counted.server),
+            (Role::Client, &counted.client),
+        ];
         for (role, states) in ends {
             let here = shared || (role == Role::Server) == (host == HostIndex::SERVER);
             if here {

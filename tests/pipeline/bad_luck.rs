@@ -10,8 +10,18 @@ fn a_wrong_scenario_is_shown_with_its_place_and_every_error_at_once() {
     let lab = Lab::new();
     let scenario = lab.scenario("conections: 1000\nhold: 5 parsecs\nplace: moon\n");
     let ended = lab.run(&["run", &scenario]).expect(3);
-    for part in ["scenario.yaml:1:", "connections", "scenario.yaml:2:", "scenario.yaml:3:", "^"] {
-        assert!(ended.stderr.contains(part), "{part} missing:\n{}", ended.stderr);
+    for part in [
+        "scenario.yaml:1:",
+        "connections",
+        "scenario.yaml:2:",
+        "scenario.yaml:3:",
+        "^",
+    ] {
+        assert!(
+            ended.stderr.contains(part),
+            "{part} missing:\n{}",
+            ended.stderr
+        );
     }
     assert!(!lab.results().exists());
 }
@@ -20,7 +30,11 @@ fn a_wrong_scenario_is_shown_with_its_place_and_every_error_at_once() {
 fn a_missing_scenario_names_the_file() {
     let lab = Lab::new();
     let ended = lab.run(&["run", "/nowhere/at-all.yaml"]).expect(3);
-    assert!(ended.stderr.contains("/nowhere/at-all.yaml"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("/nowhere/at-all.yaml"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]
@@ -48,7 +62,12 @@ fn results_that_cannot_be_written_are_refused_before_anything_starts() {
     let blocked = lab.folder.path().join("blocked");
     fs::write(&blocked, "a file where a directory should be").expect("a file");
     let ended = lab
-        .run(&["run", &scenario, "--results-dir", &blocked.to_string_lossy()])
+        .run(&[
+            "run",
+            &scenario,
+            "--results-dir",
+            &blocked.to_string_lossy(),
+        ])
         .expect(1);
     assert!(ended.stderr.contains("blocked"), "{}", ended.stderr);
 }
@@ -89,6 +108,14 @@ fn a_terminal_that_is_too_narrow_gets_plain_lines() {
     inside.stdin(std::process::Stdio::null());
     script.current_dir(env!("CARGO_MANIFEST_DIR"));
     let ended = Running::start(script).finish().expect(0);
-    assert!(ended.stdout.contains("HELD 1,000 of 1,000"), "{}", ended.stdout);
-    assert!(!ended.stdout.contains("[="), "bars in 20 columns: {}", ended.stdout);
+    assert!(
+        ended.stdout.contains("HELD 1,000 of 1,000"),
+        "{}",
+        ended.stdout
+    );
+    assert!(
+        !ended.stdout.contains("[="),
+        "bars in 20 columns: {}",
+        ended.stdout
+    );
 }

@@ -73,7 +73,10 @@ fn a_second_ctrl_c_stops_the_waiting_and_names_the_command_that_cleans_up() {
     assert_eq!(workers.len(), 2, "a server and a client");
     // A worker that is stopped cannot be drained: the runner has to wait for it, which is what the second signal is for.
     for pid in &workers {
-        Command::new("kill").args(["-STOP", &pid.to_string()]).status().expect("kill runs");
+        Command::new("kill")
+            .args(["-STOP", &pid.to_string()])
+            .status()
+            .expect("kill runs");
     }
     run.signal("INT");
     run.await_line("{\"phase\":\"drain\"}");
@@ -81,7 +84,10 @@ fn a_second_ctrl_c_stops_the_waiting_and_names_the_command_that_cleans_up() {
     let ended = run.finish().expect(130);
     assert!(ended.stderr.contains("c1m clean"), "{}", ended.stderr);
     for pid in &workers {
-        Command::new("kill").args(["-CONT", &pid.to_string()]).status().expect("kill runs");
+        Command::new("kill")
+            .args(["-CONT", &pid.to_string()])
+            .status()
+            .expect("kill runs");
     }
     await_gone(&workers);
 }
@@ -123,7 +129,10 @@ fn a_killed_server_ends_the_run_within_five_seconds_of_its_death() {
     let mut run = start(&lab);
     run.await_line("{\"phase\":\"hold\"}");
     let server = workers_of(run.pid())[0];
-    Command::new("kill").args(["-KILL", &server.to_string()]).status().expect("kill runs");
+    Command::new("kill")
+        .args(["-KILL", &server.to_string()])
+        .status()
+        .expect("kill runs");
     run.await_line("server was ended by signal 9");
     let ended = run.finish();
     assert_eq!(ended.code(), 6, "{}", ended.stderr);
@@ -137,7 +146,10 @@ fn a_killed_client_ends_the_run_and_its_losses_are_counted() {
     let mut run = start(&lab);
     run.await_line("{\"phase\":\"hold\"}");
     let client = workers_of(run.pid())[1];
-    Command::new("kill").args(["-KILL", &client.to_string()]).status().expect("kill runs");
+    Command::new("kill")
+        .args(["-KILL", &client.to_string()])
+        .status()
+        .expect("kill runs");
     run.await_line("client-1 was ended by signal 9");
     let ended = run.finish();
     assert_eq!(ended.code(), 6, "{}", ended.stderr);

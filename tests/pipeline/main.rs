@@ -15,8 +15,14 @@ const SMALL: &str = "connections: 1000\nhold: 1s\nplace: loopback\n";
 fn a_small_run_holds_and_reports() {
     let lab = Lab::new();
     let scenario = lab.scenario(SMALL);
-    let ended = lab.run(&["run", &scenario, "--progress", "plain"]).expect(0);
-    assert!(ended.stdout.starts_with("HELD 1,000 of 1,000"), "{}", ended.stdout);
+    let ended = lab
+        .run(&["run", &scenario, "--progress", "plain"])
+        .expect(0);
+    assert!(
+        ended.stdout.starts_with("HELD 1,000 of 1,000"),
+        "{}",
+        ended.stdout
+    );
     let result = lab.result();
     assert_eq!(result["verdict"], "held");
     assert_eq!(result["connections"]["target"], 1000);
@@ -26,7 +32,9 @@ fn a_small_run_holds_and_reports() {
     assert_eq!(result["counted"]["server"]["established"], 1000);
     assert_eq!(result["counted"]["client"]["established"], 1000);
     assert_eq!(result["leftovers"], serde_json::json!([]));
-    assert!(lab.report().starts_with("HELD 1,000 of 1,000") || lab.report().contains("\nHELD 1,000"));
+    assert!(
+        lab.report().starts_with("HELD 1,000 of 1,000") || lab.report().contains("\nHELD 1,000")
+    );
 }
 
 #[test]
@@ -77,7 +85,10 @@ fn a_dry_run_starts_nothing() {
     let scenario = lab.scenario(SMALL);
     let ended = lab.run(&["run", &scenario, "--dry-run"]).expect(0);
     assert!(ended.stdout.contains("1,000"), "{}", ended.stdout);
-    assert!(!lab.results().exists(), "a dry run made a results directory");
+    assert!(
+        !lab.results().exists(),
+        "a dry run made a results directory"
+    );
 }
 
 #[test]
@@ -89,5 +100,9 @@ fn a_stored_run_can_be_reported_again() {
     let run = lab.latest().canonicalize().expect("a run directory");
     std::fs::remove_file(run.join("report.md")).expect("removed");
     lab.run(&["report", &run.to_string_lossy()]).expect(0);
-    assert_eq!(lab.report(), first, "a report is a function of its recording");
+    assert_eq!(
+        lab.report(),
+        first,
+        "a report is a function of its recording"
+    );
 }
