@@ -132,7 +132,6 @@ pub(super) fn conduct(
         runtime,
         &lock,
         &id,
-        plan.settings.host.clone(),
         provision::remove_object,
     );
     let path = directory.path().to_path_buf();

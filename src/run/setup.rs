@@ -55,7 +55,7 @@ impl Conductor<'_> {
     }
 
     fn tune(&mut self, tuning: &mut Tuning) {
-        for record in tuning.apply() {
+        for record in tuning.apply(&self.plan.settings.host) {
             if let Some(error) = &record.error {
                 self.warn(format!("{} is not as wanted: {error}", record.change.key));
             }
