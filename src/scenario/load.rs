@@ -50,7 +50,7 @@ impl Override {
 
     /// The override of another flag, such as `-n 1000`.
     #[must_use]
-    pub fn from_flag(flag: &str, key: &str, value: &impl ToString) -> Self {
+    pub fn from_flag(flag: &str, key: &str, value: &(impl ToString + ?Sized)) -> Self {
         let value = value.to_string();
         Self {
             key: key.to_owned(),
