@@ -80,10 +80,10 @@ impl ScenarioArgs {
             changes.push(Override::from_flag("--hold", "hold", hold));
         }
         if let Some(place) = self.place {
-            changes.push(Override::from_flag("--place", "place", place.name()));
+            changes.push(Override::from_flag("--place", "place", &place.name()));
         }
         if self.fit {
-            changes.push(Override::from_flag("--fit", "fit", "yes"));
+            changes.push(Override::from_flag("--fit", "fit", &"yes"));
         }
         for text in &self.set {
             let change = Override::from_assignment(text)
