@@ -1,7 +1,7 @@
 //! Sockets by state, from the kernel's own list, told apart by the end of the connection that they are.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
+use std::collections::{BTreeMap, HashSet};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use std::{io, thread};
@@ -9,7 +9,9 @@ use std::{io, thread};
 use serde::Serialize;
 
 use crate::domain::{ConnCount, StateCounts, TcpState};
-use crate::kernel::netlink::sock_diag::{DiagError, Family, ListedSocket, SockDiag, StateSet};
+use crate::kernel::netlink::sock_diag::{
+    DiagError, Family, ListedSocket, Part, SockDiag, StateSet,
+};
 use crate::kernel::procfs::{ProcError, Procfs};
 use crate::kernel::sys::netns::NetworkNamespace;
 
@@ -65,8 +67,30 @@ impl CountError {
 /// # Errors
 /// When the kernel gives no list.
 pub fn count_sockets(listen: &[SocketAddrV4]) -> Result<SocketCount, CountError> {
+    let began = Instant::now();
     let ends = Ends::of(listen);
-    count(|socket| ends.end_of(socket))
+    let ends = &ends;
+    // Both belong to this thread's namespace, whichever thread reads them.
+    let (mut low, mut high) = (SockDiag::open()?, SockDiag::open()?);
+    let (low, high) = thread::scope(|scope| -> Result<_, CountError> {
+        let high = thread::Builder::new()
+            .name("count".into())
+            .spawn_scoped(scope, move || tally(&mut high, Part::HighPorts, ends))
+            .map_err(CountError::Thread)?;
+        let low = tally(&mut low, Part::LowPorts, ends)?;
+        match high.join() {
+            Ok(high) => Ok((low, high?)),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })?;
+    let mut all = low.and(high);
+    all.resolve();
+    Ok(SocketCount {
+        server: all.server.states(),
+        client: all.client.states(),
+        other: all.other.states(),
+        took_seconds: began.elapsed().as_secs_f64(),
+    })
 }
 
 /// Counts the sockets in the calling thread's network namespace by the end whose port is `port`: the local one makes a
@@ -75,15 +99,7 @@ pub fn count_sockets(listen: &[SocketAddrV4]) -> Result<SocketCount, CountError>
 /// # Errors
 /// When the kernel gives no list.
 pub fn count_sockets_at_port(port: u16) -> Result<SocketCount, CountError> {
-    count(|socket| {
-        if socket.local.port() == port {
-            End::Server
-        } else if socket.remote.port() == port {
-            End::Client
-        } else {
-            End::Other
-        }
-    })
+    count_sockets(&[SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)])
 }
 
 /// Connections in ESTABLISHED or `CLOSE_WAIT` in the calling thread's network namespace, from a counter: it costs nothing.
@@ -132,6 +148,17 @@ enum End {
     Server,
     Client,
     Other,
+    /// Both addresses are listened at: a client's own port happens to be the server's too.
+    Either,
+}
+
+/// How an address fits those that are listened at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    No,
+    /// By its port alone.
+    Port,
+    Exact,
 }
 
 /// The addresses of the server, as they are looked up.
@@ -155,18 +182,82 @@ impl Ends {
         Self { exact, any_address }
     }
 
-    fn is_listened_at(&self, address: SocketAddrV4) -> bool {
-        self.any_address.binary_search(&address.port()).is_ok()
-            || self.exact.binary_search(&address).is_ok()
+    fn fit(&self, address: SocketAddrV4) -> Fit {
+        if self.exact.binary_search(&address).is_ok() {
+            Fit::Exact
+        } else if self.any_address.binary_search(&address.port()).is_ok() {
+            Fit::Port
+        } else {
+            Fit::No
+        }
     }
 
     fn end_of(&self, socket: &ListedSocket) -> End {
-        if self.is_listened_at(socket.local) {
-            End::Server
-        } else if self.is_listened_at(socket.remote) {
-            End::Client
-        } else {
-            End::Other
+        match (self.fit(socket.local), self.fit(socket.remote)) {
+            (Fit::No, Fit::No) => End::Other,
+            (local, remote) if local > remote => End::Server,
+            (local, remote) if local < remote => End::Client,
+            _ => End::Either,
+        }
+    }
+}
+
+/// What one list had.
+#[derive(Debug, Default)]
+struct Tallies {
+    server: Tally,
+    client: Tally,
+    other: Tally,
+    /// Sockets whose addresses do not tell which end they are: at most one for each source address.
+    either: Vec<ListedSocket>,
+    /// Whether the server listens in this namespace.
+    listens_here: bool,
+}
+
+impl Tallies {
+    fn add(&mut self, socket: &ListedSocket, end: End) {
+        match end {
+            End::Server => {
+                self.listens_here |= socket.state == TcpState::Listen;
+                self.server.add(socket.state);
+            }
+            End::Client => self.client.add(socket.state),
+            End::Other => self.other.add(socket.state),
+            End::Either => self.either.push(*socket),
+        }
+    }
+
+    fn and(mut self, more: Self) -> Self {
+        self.server.add_all(&more.server);
+        self.client.add_all(&more.client);
+        self.other.add_all(&more.other);
+        self.either.extend(more.either);
+        self.listens_here |= more.listens_here;
+        self
+    }
+
+    /// Of two sockets that are each other's peers one is the server's. One whose peer is elsewhere is the server's where
+    /// the server listens, else the client's.
+    fn resolve(&mut self) {
+        let either = std::mem::take(&mut self.either);
+        let pairs: HashSet<_> = either
+            .iter()
+            .map(|socket| (socket.local, socket.remote))
+            .collect();
+        for socket in &either {
+            let has_peer = pairs.contains(&(socket.remote, socket.local));
+            let is_servers = if has_peer {
+                // Which of the two is arbitrary; one of them is.
+                socket.local < socket.remote
+            } else {
+                self.listens_here
+            };
+            let tally = if is_servers {
+                &mut self.server
+            } else {
+                &mut self.client
+            };
+            tally.add(socket.state);
         }
     }
 }
@@ -180,6 +271,12 @@ impl Tally {
         self.0[usize::from(state.number())] += 1;
     }
 
+    fn add_all(&mut self, more: &Self) {
+        for (count, more) in self.0.iter_mut().zip(&more.0) {
+            *count += more;
+        }
+    }
+
     fn states(&self) -> StateCounts {
         let named = (1_u8..).zip(&self.0[1..]).filter(|(_, count)| **count > 0);
         let states: BTreeMap<_, _> = named
@@ -189,81 +286,16 @@ impl Tally {
     }
 }
 
-fn count(end_of: impl Fn(&ListedSocket) -> End) -> Result<SocketCount, CountError> {
-    let began = Instant::now();
-    let (mut server, mut client, mut other) = <(Tally, Tally, Tally)>::default();
-    let mut diag = SockDiag::open()?;
-    // A server of another kind may listen on an IPv6 socket and have IPv4 connections there.
+/// Lists one part of the sockets. A server of another kind may listen on an IPv6 socket and have IPv4 connections there.
+fn tally(diag: &mut SockDiag, part: Part, ends: &Ends) -> Result<Tallies, DiagError> {
+    let mut tallies = Tallies::default();
     for family in [Family::V4, Family::V6] {
-        diag.for_each(family, StateSet::ALL, |socket| {
-            match end_of(socket) {
-                End::Server => &mut server,
-                End::Client => &mut client,
-                End::Other => &mut other,
-            }
-            .add(socket.state);
+        diag.for_each(family, StateSet::ALL, part, |socket| {
+            tallies.add(socket, ends.end_of(socket));
         })?;
     }
-    Ok(SocketCount {
-        server: server.states(),
-        client: client.states(),
-        other: other.states(),
-        took_seconds: began.elapsed().as_secs_f64(),
-    })
+    Ok(tallies)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::{TcpListener, TcpStream};
-
-    use super::*;
-
-    fn socket(local: &str, remote: &str) -> ListedSocket {
-        ListedSocket {
-            state: TcpState::Established,
-            local: local.parse().unwrap(),
-            remote: remote.parse().unwrap(),
-            receive_queue: 0,
-            send_queue: 0,
-        }
-    }
-
-    #[test]
-    fn the_listening_address_tells_the_ends_apart() {
-        let ends = Ends::of(&[
-            "127.0.0.1:9000".parse().unwrap(),
-            "0.0.0.0:9001".parse().unwrap(),
-        ]);
-        let end = |local, remote| ends.end_of(&socket(local, remote));
-        assert_eq!(end("127.0.0.1:9000", "127.0.0.2:1024"), End::Server);
-        assert_eq!(end("127.0.0.2:1024", "127.0.0.1:9000"), End::Client);
-        // The port alone does not make it the server's.
-        assert_eq!(end("127.0.0.2:9000", "127.0.0.1:9000"), End::Client);
-        assert_eq!(end("127.0.0.9:9001", "127.0.0.2:1024"), End::Server);
-        assert_eq!(end("127.0.0.2:22", "127.0.0.1:80"), End::Other);
-    }
-
-    #[test]
-    fn both_ends_of_a_connection_on_this_machine_are_counted() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address: SocketAddrV4 = listener.local_addr().unwrap().to_string().parse().unwrap();
-        let streams: Vec<_> = (0..5)
-            .map(|_| {
-                (
-                    TcpStream::connect(address).unwrap(),
-                    listener.accept().unwrap(),
-                )
-            })
-            .collect();
-        for count in [
-            count_sockets(&[address]).unwrap(),
-            count_sockets_at_port(address.port()).unwrap(),
-        ] {
-            assert_eq!(count.server.of(TcpState::Established), ConnCount::new(5));
-            assert_eq!(count.client.of(TcpState::Established), ConnCount::new(5));
-            assert_eq!(count.server.of(TcpState::Listen), ConnCount::new(1));
-        }
-        assert!(current_established().unwrap() >= ConnCount::new(10));
-        drop(streams);
-    }
-}
+mod tests;

@@ -76,7 +76,8 @@ fn sockets_by_state_are_what_ss_says() {
         let deadline = Instant::now() + Duration::from_secs(30);
         let counted = loop {
             let counted = count_sockets(&[LISTEN]).unwrap();
-            if counted.client.of(TcpState::TimeWait) == ConnCount::new(10) {
+            let client = |state| counted.client.of(state).count();
+            if client(TcpState::TimeWait) == 10 && client(TcpState::FinWait2) == 20 {
                 break counted;
             }
             assert!(Instant::now() < deadline, "{counted:?}");
