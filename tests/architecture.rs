@@ -21,7 +21,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
         "provision",
         &["control", "domain", "host", "kernel", "plan"],
     ),
-    ("worker", &["control", "domain", "engine", "kernel"]),
+    ("worker", &["control", "domain", "engine", "host", "kernel"]),
     (
         "run",
         &[

@@ -6,6 +6,7 @@ mod count;
 mod exit;
 mod failure;
 mod format;
+mod image;
 mod machine;
 mod man;
 mod observe;
@@ -54,6 +55,7 @@ enum Verb {
     Bench(bench::BenchArgs),
     Completions(completions::CompletionsArgs),
     Count(count::CountArgs),
+    Image(image::ImageArgs),
     Man(man::ManArgs),
     Observe(observe::ObserveArgs),
     Report(report::ReportArgs),
@@ -82,6 +84,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
         Verb::Bench(args) => bench::run(args),
         Verb::Completions(args) => Ok(completions::run(args)),
         Verb::Count(args) => count::run(args),
+        Verb::Image(args) => image::run(args),
         Verb::Man(args) => man::run(args).map_err(Failure::from),
         Verb::Observe(args) => observe::run(args),
         Verb::Report(args) => report::run(args),

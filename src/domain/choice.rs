@@ -35,6 +35,18 @@ pub enum PlaceKind {
 }
 named!(PlaceKind { Docker => "docker", Loopback => "loopback", Netns => "netns" });
 
+/// What the networks between containers are made of.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkDriver {
+    /// A bridge for each network: what Docker does by itself.
+    #[default]
+    Bridge,
+    /// macvlan links on a veth pair of our own for each network: frames cross no bridge and no packet rules of the host.
+    Macvlan,
+}
+named!(NetworkDriver { Bridge => "bridge", Macvlan => "macvlan" });
+
 /// What opens and accepts connections inside a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]

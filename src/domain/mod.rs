@@ -19,7 +19,8 @@ mod worker;
 pub use address::{FourTuples, PORTS_PER_SOURCE, PortRange, PortRangeError, Shard};
 pub use budget::{Binding, BudgetRow, Shortfall};
 pub use choice::{
-    Acceptors, DescriptorTables, EngineKind, PlaceKind, PortChoice, Role, VerifyShare,
+    Acceptors, DescriptorTables, EngineKind, NetworkDriver, PlaceKind, PortChoice, Role,
+    VerifyShare,
 };
 pub use count::{ConnCount, ConnRate};
 pub use event::{

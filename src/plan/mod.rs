@@ -118,6 +118,7 @@ pub fn plan(
         scenario: scenario.name.clone(),
         place: decision.choice.clone(),
         how: decision.how,
+        network_driver: scenario.network,
         requested,
         target,
         reduced_by,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    BudgetRow, ConnCount, FourTuples, HostIndex, PlaceChoice, PlaceKind, SettingChange, Shortfall,
-    VerifyShare, WorkerSpec,
+    BudgetRow, ConnCount, FourTuples, HostIndex, NetworkDriver, PlaceChoice, PlaceKind,
+    SettingChange, Shortfall, VerifyShare, WorkerSpec,
 };
 use crate::scenario::{RemainingOnLoss, Threshold};
 
@@ -20,6 +20,9 @@ pub struct Plan {
     pub place: PlaceChoice,
     /// How the place is to be made.
     pub how: PlanPlace,
+    /// What the networks between containers are made of; the other places have none.
+    #[serde(default)]
+    pub network_driver: NetworkDriver,
     /// Connections asked for.
     pub requested: ConnCount,
     /// Connections planned: fewer than asked for only when the plan was made to fit.

@@ -47,6 +47,11 @@ impl WorkerProgram {
         }
     }
 
+    /// The file to put into an image; nothing where it is the running program, which knows its own libraries.
+    pub(super) fn other_file(&self) -> Option<&Path> {
+        (self.path != own_path()).then_some(&*self.path)
+    }
+
     /// Starts it in the namespaces of the calling thread.
     pub(super) fn start(&self, worker: WorkerId, run: &RunId) -> Result<Child, ProvisionError> {
         let mut command = std::process::Command::new(&self.path);

@@ -1,34 +1,44 @@
 //! Places to run: made from a plan, with workers started inside, and unmade again. One trait, a closed set of places.
 
 mod child;
+pub mod docker;
 mod loopback;
 mod netns;
 mod user;
 
 use std::fmt;
-pub mod docker;
-
 use std::io;
 use std::sync::mpsc::Sender;
 
 use crate::control::{Command, Event};
 use crate::domain::{HostIndex, RunId, SettingRecord, WorkerId, WorkerSpec};
+use crate::host::Tuning;
 use crate::plan::{Plan, PlanPlace};
 
 pub use child::{RUN_VARIABLE, WorkerProgram};
 pub use user::{enter_user_namespace, user_namespace_allowed};
 
-/// Makes the place that the plan asks for, its workers being this binary.
+/// Makes the place that the plan asks for, its workers being this binary. What it makes on the host itself, such as packet
+/// rules, is noted in the journal of `tuning` first; [`docker::remove_object`] removes it again.
 ///
 /// Where the plan needs a user namespace, [`enter_user_namespace`] has to come first, while the process has one thread.
 ///
 /// # Errors
 /// When something cannot be made; what was made until then is unmade again.
-pub fn up(plan: &Plan, run: &RunId) -> Result<Box<dyn Testbed>, ProvisionError> {
-    up_with(plan, run, WorkerProgram::this_binary())
+pub fn up(
+    plan: &Plan,
+    run: &RunId,
+    tuning: &mut Tuning,
+) -> Result<Box<dyn Testbed>, ProvisionError> {
+    let program = WorkerProgram::this_binary();
+    match plan.how {
+        PlanPlace::Docker => docker::up(plan, run, &program, tuning),
+        _ => up_with(plan, run, program),
+    }
 }
 
-/// Makes the place that the plan asks for, with workers that execute `program`.
+/// Makes the place that the plan asks for, with workers that execute `program`. For places that make nothing on the host;
+/// [`docker::up`] is for the other.
 ///
 /// # Errors
 /// As [`up`].
@@ -39,8 +49,8 @@ pub fn up_with(
 ) -> Result<Box<dyn Testbed>, ProvisionError> {
     match plan.how {
         PlanPlace::Docker => Err(ProvisionError::new(
-            "make the containers",
-            "this build cannot place workers in containers",
+            "make containers",
+            "they need the host's journal: packet rules of the host are noted there first",
         )),
         PlanPlace::HostLoopback => Ok(Box::new(loopback::HostLoopback::new(plan, run, program))),
         // A private loopback is a topology of one host without interfaces.

@@ -24,7 +24,9 @@ impl Conductor<'_> {
         tuning: &mut Tuning,
     ) -> Result<(), ProvisionError> {
         self.phase(Phase::Tune, |conductor| conductor.tune(tuning));
-        self.phase(Phase::Provision, |conductor| conductor.provision(run))?;
+        self.phase(Phase::Provision, |conductor| {
+            conductor.provision(run, tuning)
+        })?;
         if self.stop.is_some() {
             return Ok(());
         }
@@ -63,8 +65,8 @@ impl Conductor<'_> {
         }
     }
 
-    fn provision(&mut self, run: &RunId) -> Result<(), ProvisionError> {
-        self.testbed = Some(provision::up(self.plan, run)?);
+    fn provision(&mut self, run: &RunId, tuning: &mut Tuning) -> Result<(), ProvisionError> {
+        self.testbed = Some(provision::up(self.plan, run, tuning)?);
         for (index, spec) in self.plan.workers.iter().enumerate() {
             let id = WorkerId(index);
             let inbox = self.inbox();

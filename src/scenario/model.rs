@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    Acceptors, ConnCount, ConnRate, DescriptorTables, EngineKind, Keepalive, PlaceKind, PortChoice,
-    SettingValue, VerifyShare,
+    Acceptors, ConnCount, ConnRate, DescriptorTables, EngineKind, Keepalive, NetworkDriver,
+    PlaceKind, PortChoice, SettingValue, VerifyShare,
 };
 
 /// A scenario with every default applied.
@@ -29,6 +29,8 @@ pub struct Scenario {
     pub hold: Duration,
     /// Where to run.
     pub place: PlaceWish,
+    /// What the networks between containers are made of.
+    pub network: NetworkDriver,
     /// The server.
     pub server: ServerPart,
     /// The client hosts, group by group.

@@ -27,6 +27,8 @@ pub(super) struct RawScenario {
     pub(super) hold: Option<DurationText>,
     /// Where to run. Default: auto, which is docker where an engine answers on this kernel, else netns, else loopback.
     pub(super) place: Option<RawPlace>,
+    /// What the networks between containers are made of, where the place is docker. Default: bridge.
+    pub(super) network: Option<RawNetwork>,
     /// The server.
     pub(super) server: Option<RawServer>,
     /// The clients.
@@ -73,6 +75,16 @@ pub(super) enum RawPlace {
     Loopback,
     /// One network namespace for the server and one for each client host, joined by veth pairs.
     Netns,
+}
+
+/// What the networks between containers are made of.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawNetwork {
+    /// A bridge for each network: what Docker does by itself.
+    Bridge,
+    /// macvlan links, where the kernel has them: frames cross no bridge and no packet rules of the host.
+    Macvlan,
 }
 
 /// The server.

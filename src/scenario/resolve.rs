@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::figures;
 use super::raw::{
-    RawAcceptors, RawBound, RawClients, RawGroup, RawKeepalive, RawPlace, RawProbes, RawScenario,
-    RawSetting, RawVerify, RawVerifyName,
+    RawAcceptors, RawBound, RawClients, RawGroup, RawKeepalive, RawNetwork, RawPlace, RawProbes,
+    RawScenario, RawSetting, RawVerify, RawVerifyName,
 };
 use super::suggest::did_you_mean;
 use super::{
@@ -14,8 +14,8 @@ use super::{
     ThresholdKind,
 };
 use crate::domain::{
-    Acceptors, ConnCount, DescriptorTables, EngineKind, Keepalive, PORTS_PER_SOURCE, PlaceKind,
-    PortChoice, PortRange, SettingValue, VerifyShare,
+    Acceptors, ConnCount, DescriptorTables, EngineKind, Keepalive, NetworkDriver, PORTS_PER_SOURCE,
+    PlaceKind, PortChoice, PortRange, SettingValue, VerifyShare,
 };
 
 /// What the lab is named after: 16 source addresses with 64,000 connections each.
@@ -133,6 +133,10 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
         },
         hold: raw.hold.map_or(Duration::from_secs(60), |hold| hold.0),
         place: place(raw.place),
+        network: match raw.network {
+            None | Some(RawNetwork::Bridge) => NetworkDriver::Bridge,
+            Some(RawNetwork::Macvlan) => NetworkDriver::Macvlan,
+        },
         verify: if server.read && server.accept {
             verify
         } else {

@@ -61,6 +61,12 @@ pub fn main() -> Result<(), WorkerError> {
     // A runner that takes no events any more is gone; the end of stdin says so too and ends the worker.
     let outbox = Outbox::new(move |event| drop(write_line(&mut stdout, &event)));
     let (commands, inbox) = mpsc::channel();
+    let Some(first) = prepare_first(&outbox)? else {
+        return Ok(());
+    };
+    commands
+        .send(first)
+        .expect("the receiving end is in this function");
     let complaints = outbox.clone();
     // The reader is never joined: only the end of the process ends a read.
     thread::Builder::new().spawn(move || {
@@ -80,45 +86,61 @@ pub fn main() -> Result<(), WorkerError> {
     run(&inbox, &outbox)
 }
 
+/// Reads commands up to the first that is not about preparing the place, and returns it; nothing where there is none. It
+/// reads them here, and not on the thread that reads all others, because preparing ends with giving up capabilities, which
+/// a thread does for itself and those that it makes later.
+fn prepare_first(outbox: &Outbox) -> Result<Option<Command>, WorkerError> {
+    // The buffer behind the lock is the process's own: what is in it is still there for the next who locks it.
+    for command in LineReader::<_, Command>::new(io::stdin().lock()) {
+        match command {
+            Ok(Command::Prepare {
+                addresses,
+                untrack,
+                settings,
+            }) => match prepare::prepare(&addresses, untrack, &settings) {
+                Ok(prepared) => outbox.tell(prepared),
+                Err(error) => return Err(fatal(outbox, error.into())),
+            },
+            Ok(other) => return Ok(Some(other)),
+            Err(error) => outbox.tell(Event::Warning {
+                text: error.to_string(),
+            }),
+        }
+    }
+    Ok(None)
+}
+
+/// Tells the runner of an error that ends the worker.
+fn fatal(outbox: &Outbox, error: WorkerError) -> WorkerError {
+    outbox.tell(Event::Fatal {
+        error: error.to_string(),
+        hint: error.hint(),
+    });
+    error
+}
+
 /// The worker as a value: takes commands from a channel until it is told to end or the channel is closed, and gives events
 /// to `outbox`. Every connection is closed when it returns.
 ///
 /// # Errors
 /// When it could not do its work; `outbox` has had [`Event::Fatal`] by then.
 pub fn run(inbox: &Receiver<Command>, outbox: &Outbox) -> Result<(), WorkerError> {
-    let done = match first_spec(inbox, outbox) {
+    let done = match first_spec(inbox) {
         Ok(None) => Ok(()),
         Ok(Some(WorkerSpec::Server(spec))) => server::run(&spec, inbox, outbox),
         Ok(Some(WorkerSpec::Client(spec))) => client::run(&spec, inbox, outbox),
         Err(error) => Err(error),
     };
-    if let Err(error) = &done {
-        outbox.tell(Event::Fatal {
-            error: error.to_string(),
-            hint: error.hint(),
-        });
-    }
-    done
+    done.map_err(|error| fatal(outbox, error))
 }
 
-/// Prepares the place where that is asked for, and returns the spec; nothing when the worker is to end before it has one.
-fn first_spec(
-    inbox: &Receiver<Command>,
-    outbox: &Outbox,
-) -> Result<Option<WorkerSpec>, WorkerError> {
-    for command in inbox {
-        match command {
-            Command::Prepare {
-                addresses,
-                untrack,
-                settings,
-            } => outbox.tell(prepare::prepare(&addresses, untrack, &settings)?),
-            Command::Start { spec } => return Ok(Some(spec)),
-            Command::Exit => return Ok(None),
-            other => return Err(WorkerError::OutOfOrder(Box::new(other))),
-        }
+/// The spec; nothing when the worker is to end before it has one.
+fn first_spec(inbox: &Receiver<Command>) -> Result<Option<WorkerSpec>, WorkerError> {
+    match inbox.recv() {
+        Ok(Command::Start { spec }) => Ok(Some(spec)),
+        Ok(Command::Exit) | Err(_) => Ok(None),
+        Ok(other) => Err(WorkerError::OutOfOrder(Box::new(other))),
     }
-    Ok(None)
 }
 
 /// A command that this worker has no use for is told, not obeyed: the runner and the worker disagree on what it is.

@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use c1m::domain::{
-    Acceptors, ConnCount, DescriptorTables, EngineKind, FourTuples, HostIndex, PlaceChoice,
-    ServerSpec, SettingChange, SettingScope, SettingValue, VerifyShare, WorkerSpec,
+    Acceptors, ConnCount, DescriptorTables, EngineKind, FourTuples, HostIndex, NetworkDriver,
+    PlaceChoice, ServerSpec, SettingChange, SettingScope, SettingValue, VerifyShare, WorkerSpec,
 };
 use c1m::plan::{HostPlan, Interface, Plan, PlanPlace, SettingsPlan};
 use c1m::scenario::RemainingOnLoss;
@@ -54,6 +54,7 @@ pub(crate) fn plan(how: PlanPlace, hosts: Vec<HostPlan>) -> Plan {
         budget: Vec::new(),
         expected_bytes_per_connection: 0.0,
         conntrack: String::new(),
+        network_driver: NetworkDriver::Bridge,
         untrack: false,
         thresholds: Vec::new(),
         notes: Vec::new(),

@@ -31,6 +31,13 @@ impl NetworkNamespace {
         })
     }
 
+    /// The namespace that a process is in.
+    pub fn of_process(pid: u32) -> io::Result<Self> {
+        Ok(Self {
+            descriptor: File::open(format!("/proc/{pid}/ns/net"))?,
+        })
+    }
+
     /// Moves the calling thread, and no other, into this namespace.
     ///
     /// Call it on a thread that was made for that purpose and then ends.

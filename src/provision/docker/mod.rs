@@ -1,6 +1,368 @@
-//! The lab in containers.
+//! The lab in containers of a Docker engine on this very kernel: an image made of this binary, one internal network for
+//! each network of the plan, one container for each host. Connections stay out of connection tracking, on the host by
+//! rules that the runner puts in, in each container by rules that its worker puts in before it gives up the capability.
 
 mod address;
+mod attach;
+mod container;
 mod engine;
+mod image;
+mod labels;
+mod limits;
+mod network;
+mod program;
+mod sweep;
+mod untrack;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bollard::query_parameters::EventsOptionsBuilder;
+use futures_util::StreamExt;
+
+use crate::control::{Command, Event};
+use crate::domain::{HostIndex, RunId, SettingRecord, WorkerId, WorkerSpec};
+use crate::host::Tuning;
+use crate::kernel::cgroup::MemoryHierarchy;
+use crate::kernel::sys::netns::NetworkNamespace;
+use crate::kernel::sys::process::ProcessHandle;
+use crate::plan::Plan;
+
+use super::{FromWorker, Inbox, ProvisionError, Testbed, WorkerHandle, WorkerProgram};
+use attach::{Attached, ContainerProcess, Route};
+use container::{Recipe, name_of};
+use engine::{Engine, failed};
+use program::Program;
 
 pub use engine::probe;
+pub use image::{Image, make_image, make_image_of};
+pub use limits::{DescriptorLimits, try_limits};
+pub use sweep::{SweepImages, Swept, sweep};
+pub use untrack::remove_object;
+
+/// How long a worker may take to finish its place from within.
+const LONGEST_PREPARATION: Duration = Duration::from_secs(30);
+
+/// Makes image, networks and containers for the plan, starts the workers and lets them prepare. Objects of the host are
+/// noted in the journal of `tuning` before they are made.
+///
+/// # Errors
+/// When something cannot be made; what was made until then is unmade again.
+pub fn up(
+    plan: &Plan,
+    run: &RunId,
+    program: &WorkerProgram,
+    tuning: &mut Tuning,
+) -> Result<Box<dyn Testbed>, ProvisionError> {
+    Ok(Box::new(Containers::up(plan, run, program, tuning)?))
+}
+
+/// Containers that are up, each with its worker prepared and waiting.
+#[derive(Debug)]
+struct Containers {
+    engine: Engine,
+    run: RunId,
+    settings: Vec<SettingRecord>,
+    hosts: Vec<Host>,
+    /// The table of packet rules on the host, where there is one.
+    rules: Option<String>,
+}
+
+/// The container of one host.
+#[derive(Debug)]
+struct Host {
+    index: HostIndex,
+    name: String,
+    attached: Attached,
+    process: Arc<ContainerProcess>,
+    namespace: NetworkNamespace,
+}
+
+impl Containers {
+    fn up(
+        plan: &Plan,
+        run: &RunId,
+        program: &WorkerProgram,
+        host: &mut Tuning,
+    ) -> Result<Self, ProvisionError> {
+        let engine = Engine::connect()?;
+        let facts = engine.facts()?;
+        if let Some(why) = facts.unusable {
+            return Err(ProvisionError::new(
+                format!("use the Docker engine at {}", facts.address),
+                why,
+            ));
+        }
+        let program = program
+            .other_file()
+            .map_or_else(Program::running, Program::of)?;
+        let image = image::ensure(&engine, &program)?;
+        drop(program);
+        let mut place = Self {
+            engine,
+            run: run.clone(),
+            settings: Vec::new(),
+            hosts: Vec::new(),
+            rules: None,
+        };
+        match place.make(plan, &image.name, host) {
+            Ok(()) => Ok(place),
+            Err(mut error) => {
+                let left = place.unmake();
+                if !left.is_empty() {
+                    let left: Vec<String> = left.iter().map(ToString::to_string).collect();
+                    error.why = format!("{}; and then: {}", error.why, left.join("; "));
+                    error.hint = Some("remove what is left by: c1m clean".to_owned());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn make(&mut self, plan: &Plan, image: &str, host: &mut Tuning) -> Result<(), ProvisionError> {
+        let untracked = untrack::range_of(plan).filter(|_| plan.untrack);
+        if let Some(range) = untracked {
+            let table = untrack::table_of(&self.run);
+            host.note_object(untrack::TABLE, &table).map_err(|error| {
+                ProvisionError::new(format!("note packet rules {table}"), error)
+            })?;
+            self.rules = Some(table.clone());
+            untrack::put_in(&table, range)?;
+        }
+        let (sysctls, fresh) = container::sysctls(plan)?;
+        let networks = network::make_all(&self.engine, plan, &self.run, host)?;
+        let recipe = Recipe {
+            run: &self.run,
+            plan,
+            image,
+            networks: &networks,
+            sysctls: &sysctls,
+        };
+        let made = plan
+            .hosts
+            .iter()
+            .map(|host| Ok((host, recipe.make(&self.engine, host)?)))
+            .collect::<Result<Vec<_>, ProvisionError>>()?;
+        let mut routes = HashMap::new();
+        for (host, id) in made {
+            let host = self.start(host.index, &id)?;
+            routes.insert(id, (host.name.clone(), host.attached.route()));
+            self.hosts.push(host);
+        }
+        self.watch(routes);
+        for (host, planned) in self.hosts.iter().zip(&plan.hosts) {
+            let addresses = planned
+                .interfaces
+                .iter()
+                .filter_map(|interface| interface.addresses.split_first())
+                .flat_map(|(first, more)| more.iter().map(|address| (*address, *first)))
+                .collect();
+            let command = Command::Prepare {
+                addresses,
+                untrack: untracked,
+                settings: plan.settings.namespace.clone(),
+            };
+            host.attached.send(&command).map_err(|error| {
+                ProvisionError::new(format!("tell container {} to prepare", host.name), error)
+            })?;
+        }
+        let deadline = Instant::now() + LONGEST_PREPARATION;
+        for host in &self.hosts {
+            for mut record in host.await_preparation(deadline)? {
+                record.host = Some(host.index);
+                record.before = fresh.get(&record.change.key).cloned();
+                record.changed = record.before != record.in_force;
+                self.settings.push(record);
+            }
+        }
+        Ok(())
+    }
+
+    /// Attaches to a container, starts it, and finds its process here, which settles that it runs on this kernel.
+    fn start(&self, index: HostIndex, id: &str) -> Result<Host, ProvisionError> {
+        let name = name_of(&self.run, index);
+        let attached = Attached::to(&self.engine, id, &name)?;
+        let docker = self.engine.docker();
+        let state = self
+            .engine
+            .wait({
+                let id = id.to_owned();
+                async move {
+                    docker.start_container(&id, None).await?;
+                    Ok(docker.inspect_container(&id, None).await?.state)
+                }
+            })
+            .map_err(failed(format!("cannot start container {name}")))?;
+        let unseen = |why: String| {
+            ProvisionError::new(format!("see the process of container {name}"), why)
+                .with_hint("the engine's containers must run on this kernel, seen from the process namespace of c1m")
+        };
+        let pid = state
+            .and_then(|state| u32::try_from(state.pid?).ok())
+            .filter(|pid| *pid != 0)
+            .ok_or_else(|| unseen("the engine does not say which it is".to_owned()))?;
+        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))
+            .map_err(|error| unseen(format!("process {pid}: {error}")))?;
+        if !groups.contains(id) {
+            return Err(unseen(format!(
+                "process {pid} is there, and is not in a control group of the container"
+            )));
+        }
+        let namespace = NetworkNamespace::of_process(pid)
+            .map_err(|error| unseen(format!("network namespace of process {pid}: {error}")))?;
+        let handle =
+            ProcessHandle::open(pid).map_err(|error| unseen(format!("process {pid}: {error}")))?;
+        let cgroup = MemoryHierarchy::find(Path::new("/"))
+            .and_then(|hierarchy| {
+                let group = hierarchy.group_of(Some(pid))?;
+                hierarchy.enable_socket_accounting(&group)?;
+                Ok(group)
+            })
+            .map_err(|error| unseen(format!("memory control group of process {pid}: {error}")))?;
+        Ok(Host {
+            index,
+            name,
+            attached,
+            process: Arc::new(ContainerProcess {
+                pid,
+                handle,
+                cgroup: Some(cgroup),
+            }),
+            namespace,
+        })
+    }
+
+    /// Listens to what the engine tells of our containers: that one was paused, or killed for memory.
+    fn watch(&self, routes: HashMap<String, (String, Arc<Route>)>) {
+        let docker = self.engine.docker();
+        let mut filter = labels::filter_run(&self.run);
+        filter.insert("type".to_owned(), vec!["container".to_owned()]);
+        filter.insert(
+            "event".to_owned(),
+            vec!["pause".to_owned(), "oom".to_owned()],
+        );
+        self.engine.spawn(async move {
+            let options = EventsOptionsBuilder::default().filters(&filter).build();
+            let mut events = docker.events(Some(options));
+            while let Some(Ok(event)) = events.next().await {
+                let told = event
+                    .actor
+                    .and_then(|actor| actor.id)
+                    .and_then(|id| routes.get(&id));
+                match (told, event.action.as_deref()) {
+                    (Some((name, route)), Some("pause")) => route.note_paused(name),
+                    (Some((_, route)), Some("oom")) => route.note_killed_for_memory(),
+                    _ => {}
+                }
+            }
+        });
+    }
+
+    fn host(&self, host: HostIndex) -> Result<&Host, ProvisionError> {
+        self.hosts
+            .iter()
+            .find(|known| known.index == host || self.hosts.len() == 1)
+            .ok_or_else(|| {
+                ProvisionError::new(
+                    format!("find the container of {}", host.name()),
+                    format!("there are {} containers", self.hosts.len()),
+                )
+            })
+    }
+
+    fn unmake(&mut self) -> Vec<ProvisionError> {
+        // What is held open keeps namespaces alive.
+        self.hosts.clear();
+        let (_, mut errors) = sweep::remove_run(&self.engine, &self.run);
+        if let Some(table) = self.rules.take()
+            && let Err(error) = untrack::take_out(&table)
+        {
+            errors.push(error);
+        }
+        errors
+    }
+}
+
+impl Host {
+    /// The settings that the worker has read from within.
+    fn await_preparation(&self, deadline: Instant) -> Result<Vec<SettingRecord>, ProvisionError> {
+        let what = format!("prepare container {} from within", self.name);
+        let answer = self
+            .attached
+            .await_event(deadline, |message| match message {
+                FromWorker::Event(Event::Prepared { settings, .. }) => Some(Ok(settings.clone())),
+                FromWorker::Event(Event::Fatal { error, hint }) => Some(Err(ProvisionError {
+                    what: format!("cannot {what}"),
+                    why: error.clone(),
+                    hint: hint.clone(),
+                })),
+                FromWorker::Exited(report) => Some(Err(ProvisionError::new(
+                    what.clone(),
+                    format!("its worker ended: {report:?}"),
+                ))),
+                _ => None,
+            });
+        answer.unwrap_or_else(|| {
+            Err(ProvisionError::new(
+                what.clone(),
+                format!("no answer within {} s", LONGEST_PREPARATION.as_secs()),
+            ))
+        })
+    }
+}
+
+impl Testbed for Containers {
+    fn settings(&self) -> Vec<SettingRecord> {
+        self.settings.clone()
+    }
+
+    fn spawn(
+        &mut self,
+        worker: WorkerId,
+        _spec: &WorkerSpec,
+        inbox: Inbox,
+    ) -> Result<Box<dyn WorkerHandle>, ProvisionError> {
+        let host = self
+            .hosts
+            .iter_mut()
+            .find(|host| host.index == HostIndex(worker.0))
+            .ok_or_else(|| ProvisionError::new(format!("start {worker}"), "it has no container"))?;
+        let process = Arc::clone(&host.process);
+        Ok(Box::new(host.attached.hand_over(worker, inbox, process)))
+    }
+
+    fn enter(&self, host: HostIndex, work: Box<dyn FnOnce() + Send>) -> Result<(), ProvisionError> {
+        let host = self.host(host)?;
+        let failed = |error: &dyn std::fmt::Display| {
+            ProvisionError::new(
+                format!("enter the network of container {}", host.name),
+                error,
+            )
+        };
+        thread::scope(|scope| {
+            thread::Builder::new()
+                .name("in-container".to_owned())
+                .spawn_scoped(scope, || {
+                    host.namespace.enter()?;
+                    work();
+                    Ok(())
+                })
+                .map_err(|error| failed(&error))?
+                .join()
+                .map_err(|_| failed(&"the thread for it panicked"))?
+                .map_err(|error: std::io::Error| failed(&error))
+        })
+    }
+
+    fn proc_net(&self, host: HostIndex) -> Option<PathBuf> {
+        let pid = self.host(host).ok()?.process.pid;
+        Some(PathBuf::from(format!("/proc/{pid}/net")))
+    }
+
+    fn down(mut self: Box<Self>) -> Vec<ProvisionError> {
+        self.unmake()
+    }
+}

@@ -313,6 +313,7 @@ impl Staged {
                 why_not: vec![(PlaceKind::Docker, "no engine answers".to_owned())],
             },
             how: PlanPlace::HostLoopback,
+            network_driver: NetworkDriver::Bridge,
             requested: ConnCount::new(self.requested),
             target: ConnCount::new(self.target),
             reduced_by: Vec::new(),

@@ -1,0 +1,267 @@
+//! One container for each host of the topology: nothing in it but our binary, nothing allowed but what its worker needs
+//! before it starts, and bounds on memory and processes from the plan.
+
+use std::collections::HashMap;
+
+use bollard::models::{
+    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig,
+    NetworkConnectRequest, NetworkingConfig, RestartPolicy, RestartPolicyNameEnum,
+};
+use bollard::query_parameters::CreateContainerOptionsBuilder;
+
+use super::engine::{Engine, failed};
+use super::labels;
+use super::network::Networks;
+use crate::domain::{Bytes, ConnCount, HostIndex, RunId, SettingValue, WorkerSpec};
+use crate::kernel::sys::netns::move_into_new_network;
+use crate::kernel::sysctl::{SettingStore, Sysctl};
+use crate::plan::{HostPlan, Interface, Plan};
+use crate::provision::{ProvisionError, RUN_VARIABLE};
+
+/// Memory that a worker needs before its first connection: the program, its threads' stacks, its tables.
+const IDLE_WORKER: Bytes = Bytes::from_mib(96);
+
+/// Threads that a worker has beside those that hold descriptor tables.
+const OTHER_THREADS: u64 = 64;
+
+/// The fewest connections that one thread's descriptor table holds: the common limit of 1,024, less what is open anyway.
+const FEWEST_PER_TABLE: u64 = 512;
+
+/// What all containers of a run have in common.
+#[derive(Debug)]
+pub(super) struct Recipe<'a> {
+    pub(super) run: &'a RunId,
+    pub(super) plan: &'a Plan,
+    pub(super) image: &'a str,
+    pub(super) networks: &'a Networks,
+    /// Settings of a fresh namespace as `--sysctl` is to write them.
+    pub(super) sysctls: &'a HashMap<String, String>,
+}
+
+impl Recipe<'_> {
+    /// Makes the container of a host and connects it to its networks; it is not started. Returns its id.
+    pub(super) fn make(&self, engine: &Engine, host: &HostPlan) -> Result<String, ProvisionError> {
+        let name = name_of(self.run, host.index);
+        let body = self.body(host)?;
+        let docker = engine.docker();
+        let id = engine
+            .wait({
+                let name = name.clone();
+                async move {
+                    let options = CreateContainerOptionsBuilder::default().name(&name).build();
+                    docker.create_container(Some(options), body).await
+                }
+            })
+            .map_err(failed(format!("cannot make container {name}")))?
+            .id;
+        // Below API 1.44 only one network may be named at creation; the others are connected before the start.
+        for interface in host.interfaces.iter().skip(1) {
+            self.connect(engine, &name, &id, interface)?;
+        }
+        Ok(id)
+    }
+
+    fn connect(
+        &self,
+        engine: &Engine,
+        name: &str,
+        id: &str,
+        interface: &Interface,
+    ) -> Result<(), ProvisionError> {
+        let (network, endpoint) = self.endpoint(interface)?;
+        let what = format!("cannot connect container {name} to network {network}");
+        let docker = engine.docker();
+        let request = NetworkConnectRequest {
+            container: id.to_owned(),
+            endpoint_config: Some(endpoint),
+        };
+        engine
+            .wait(async move { docker.connect_network(&network, request).await })
+            .map_err(failed(what))
+    }
+
+    fn endpoint(
+        &self,
+        interface: &Interface,
+    ) -> Result<(String, EndpointSettings), ProvisionError> {
+        let missing = |what: String| ProvisionError::new("connect a container", what);
+        let network = self
+            .networks
+            .get(&interface.network)
+            .ok_or_else(|| missing(format!("there is no network {}", interface.network)))?;
+        let address = interface.addresses.first().ok_or_else(|| {
+            missing(format!(
+                "its interface on network {} has no address",
+                interface.network
+            ))
+        })?;
+        let endpoint = EndpointSettings {
+            ipam_config: Some(EndpointIpamConfig {
+                ipv4_address: Some(address.to_string()),
+                ..EndpointIpamConfig::default()
+            }),
+            ..EndpointSettings::default()
+        };
+        Ok((network.clone(), endpoint))
+    }
+
+    fn body(&self, host: &HostPlan) -> Result<ContainerCreateBody, ProvisionError> {
+        let endpoints = host
+            .interfaces
+            .first()
+            .map(|interface| self.endpoint(interface))
+            .transpose()?;
+        let network_mode = endpoints
+            .as_ref()
+            .map_or_else(|| "none".to_owned(), |(network, _)| network.clone());
+        let bounds = Bounds::of(self.plan, host.index);
+        Ok(ContainerCreateBody {
+            hostname: Some(host.index.name()),
+            image: Some(self.image.to_owned()),
+            cmd: Some(vec!["worker".to_owned()]),
+            env: Some(vec![format!("{RUN_VARIABLE}={}", self.run)]),
+            labels: Some(labels::of_container(self.run, host.index)),
+            attach_stdin: Some(true),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            open_stdin: Some(true),
+            // The worker's stdin closes with the runner's stream, however the runner ends; and that ends the worker.
+            stdin_once: Some(true),
+            network_disabled: Some(host.interfaces.is_empty()),
+            networking_config: endpoints.map(|(network, endpoint)| NetworkingConfig {
+                endpoints_config: Some(HashMap::from([(network, endpoint)])),
+            }),
+            host_config: Some(HostConfig {
+                network_mode: Some(network_mode),
+                sysctls: Some(self.sysctls.clone()),
+                ..hardened(bounds)
+            }),
+            ..ContainerCreateBody::default()
+        })
+    }
+}
+
+/// The name of a host's container.
+pub(super) fn name_of(run: &RunId, host: HostIndex) -> String {
+    format!("c1m-{run}-{}", host.name())
+}
+
+/// Bounds of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bounds {
+    /// Memory, the kernel's for its sockets included.
+    pub(super) memory: Bytes,
+    /// Processes and threads.
+    pub(super) processes: u64,
+}
+
+impl Bounds {
+    /// What a host of the plan may need, twice over: each end of a connection is granted what both ends cost.
+    pub(super) fn of(plan: &Plan, host: HostIndex) -> Self {
+        let connections: u64 = plan
+            .workers
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| plan.hosts.len() == 1 || *index == host.0)
+            .map(|(_, worker)| capacity(worker).count())
+            .sum();
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a price in bytes
+        let each = plan.expected_bytes_per_connection.max(8192.0).ceil() as u64;
+        Self {
+            memory: IDLE_WORKER + Bytes::new(each).times(connections),
+            processes: OTHER_THREADS + connections.div_ceil(FEWEST_PER_TABLE),
+        }
+    }
+}
+
+fn capacity(worker: &WorkerSpec) -> ConnCount {
+    match worker {
+        WorkerSpec::Client(client) => client.connections(),
+        WorkerSpec::Server(server) => server.capacity,
+    }
+}
+
+/// The part that is the same for whatever we run in a container. `NET_ADMIN` is for the rules and addresses that a worker
+/// makes while it prepares, `SETPCAP` for giving up both for good before it starts.
+pub(super) fn hardened(bounds: Bounds) -> HostConfig {
+    let bytes = i64::try_from(bounds.memory.bytes()).unwrap_or(i64::MAX);
+    HostConfig {
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_add: Some(vec!["NET_ADMIN".to_owned(), "SETPCAP".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        readonly_rootfs: Some(true),
+        memory: Some(bytes),
+        // The same bound for memory and swap together: none of it is swapped.
+        memory_swap: Some(bytes),
+        pids_limit: Some(i64::try_from(bounds.processes).unwrap_or(i64::MAX)),
+        restart_policy: Some(RestartPolicy {
+            name: Some(RestartPolicyNameEnum::NO),
+            maximum_retry_count: None,
+        }),
+        publish_all_ports: Some(false),
+        privileged: Some(false),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            // The runner keeps the log; this one is for a run whose runner died.
+            config: Some(HashMap::from([
+                ("max-size".to_owned(), "1m".to_owned()),
+                ("max-file".to_owned(), "1".to_owned()),
+            ])),
+        }),
+        ..HostConfig::default()
+    }
+}
+
+/// The values that `--sysctl` is to write, with those that a fresh namespace has before. A setting that suffices is left
+/// out. The values of a fresh namespace are read in one that is made for it and goes away at once.
+pub(super) fn sysctls(
+    plan: &Plan,
+) -> Result<(HashMap<String, String>, HashMap<String, String>), ProvisionError> {
+    let keys: Vec<String> = plan
+        .settings
+        .namespace
+        .iter()
+        .map(|change| change.key.clone())
+        .collect();
+    let fresh = values_of_fresh_namespace(keys)?;
+    let wanted = plan
+        .settings
+        .namespace
+        .iter()
+        .filter_map(|change| {
+            let before = fresh.get(&change.key);
+            let value = match &change.wanted {
+                SettingValue::Exactly(text) => (before != Some(text)).then(|| text.clone()),
+                SettingValue::AtLeast(least) => {
+                    let found: Option<u64> = before.and_then(|text| text.parse().ok());
+                    found
+                        .is_none_or(|found| found < *least)
+                        .then(|| least.to_string())
+                }
+            };
+            value.map(|value| (change.key.clone(), value))
+        })
+        .collect();
+    Ok((wanted, fresh))
+}
+
+fn values_of_fresh_namespace(keys: Vec<String>) -> Result<HashMap<String, String>, ProvisionError> {
+    let failed = |error: &dyn std::fmt::Display| {
+        ProvisionError::new("read the settings of a fresh network namespace", error)
+    };
+    std::thread::Builder::new()
+        .name("fresh-namespace".to_owned())
+        .spawn(move || {
+            move_into_new_network()?;
+            let store = Sysctl::system();
+            Ok(keys
+                .into_iter()
+                // A key that a fresh namespace does not have stays out, and the engine says so when it is to be written.
+                .filter_map(|key| store.read(&key).ok().map(|value| (key, value)))
+                .collect())
+        })
+        .map_err(|error| failed(&error))?
+        .join()
+        .map_err(|_| failed(&"the thread for it panicked"))?
+        .map_err(|error: std::io::Error| failed(&error))
+}

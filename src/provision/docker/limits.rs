@@ -1,0 +1,143 @@
+//! Which limit of descriptors the engine may give to a container, found by trying with a real one: an engine that asks for
+//! more than it may give fails at the container's start, and not before.
+
+use bollard::models::{ContainerCreateBody, HostConfig, ResourcesUlimits};
+use bollard::query_parameters::CreateContainerOptionsBuilder;
+
+use super::container::{Bounds, hardened};
+use super::engine::{Engine, said};
+use super::program::Program;
+use super::{image, labels, sweep};
+use crate::domain::{Bytes, Limit, RunId};
+use crate::provision::ProvisionError;
+
+/// What is asked for, the most first: the kernel's ceiling (`fs.nr_open`), and what engines and services usually have.
+const ASKED: [u64; 5] = [1_048_576, 524_288, 65_536, 20_000, 4_096];
+
+/// Descriptor limits of containers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DescriptorLimits {
+    /// What a container gets that asks for nothing: soft and hard.
+    pub given: (u64, Limit<u64>),
+    /// The most that could be had by asking; absent where every attempt was refused.
+    pub most: Option<u64>,
+    /// The least that was refused, with what Docker said.
+    pub refused: Option<(u64, String)>,
+}
+
+/// Starts small containers until one gets what it asks for, and removes them again.
+///
+/// # Errors
+/// When no engine answers, or not even a container that asks for nothing can be started.
+pub fn try_limits(run: &RunId) -> Result<DescriptorLimits, ProvisionError> {
+    let engine = Engine::connect()?;
+    let image = image::ensure(&engine, &Program::running()?)?;
+    let outcome = try_all(&engine, &image.name, run);
+    let (_, errors) = sweep::remove_run(&engine, run);
+    match errors.into_iter().next() {
+        Some(error) => Err(error),
+        None => outcome,
+    }
+}
+
+fn try_all(engine: &Engine, image: &str, run: &RunId) -> Result<DescriptorLimits, ProvisionError> {
+    let given = try_one(engine, image, run, None)
+        .map_err(|why| ProvisionError::new("start a container that asks for nothing", why))?;
+    let mut limits = DescriptorLimits {
+        given,
+        most: None,
+        refused: None,
+    };
+    for asked in ASKED {
+        match try_one(engine, image, run, Some(asked)) {
+            Ok(_) => {
+                limits.most = Some(asked);
+                break;
+            }
+            Err(why) => limits.refused = Some((asked, why)),
+        }
+    }
+    Ok(limits)
+}
+
+/// Starts one container and reads its limit. It waits at its stdin until it is removed.
+fn try_one(
+    engine: &Engine,
+    image: &str,
+    run: &RunId,
+    asked: Option<u64>,
+) -> Result<(u64, Limit<u64>), String> {
+    let name = match asked {
+        None => format!("c1m-{run}-limit-none"),
+        Some(asked) => format!("c1m-{run}-limit-{asked}"),
+    };
+    let ulimits = asked
+        .and_then(|asked| i64::try_from(asked).ok())
+        .map(|asked| {
+            vec![ResourcesUlimits {
+                name: Some("nofile".to_owned()),
+                soft: Some(asked),
+                hard: Some(asked),
+            }]
+        });
+    let body = ContainerCreateBody {
+        image: Some(image.to_owned()),
+        cmd: Some(vec!["worker".to_owned()]),
+        labels: Some(labels::of_container(run, crate::domain::HostIndex(1))),
+        open_stdin: Some(true),
+        network_disabled: Some(true),
+        host_config: Some(HostConfig {
+            network_mode: Some("none".to_owned()),
+            cap_add: None,
+            ulimits,
+            ..hardened(Bounds {
+                memory: Bytes::from_mib(32),
+                processes: 16,
+            })
+        }),
+        ..ContainerCreateBody::default()
+    };
+    let docker = engine.docker();
+    let state = engine
+        .wait(async move {
+            let options = CreateContainerOptionsBuilder::default().name(&name).build();
+            let id = docker.create_container(Some(options), body).await?.id;
+            docker.start_container(&id, None).await?;
+            Ok(docker.inspect_container(&id, None).await?.state)
+        })
+        .map_err(|error| said(&error))?;
+    let pid = state.and_then(|state| state.pid).unwrap_or_default();
+    let text = std::fs::read_to_string(format!("/proc/{pid}/limits"))
+        .map_err(|error| format!("its process {pid} cannot be looked at: {error}"))?;
+    open_files(&text).ok_or_else(|| format!("/proc/{pid}/limits has no row for open files"))
+}
+
+/// Soft and hard limit of open files in `/proc/PID/limits`, see proc(5).
+fn open_files(text: &str) -> Option<(u64, Limit<u64>)> {
+    let row = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    let mut fields = row.split_ascii_whitespace();
+    let soft = fields.next()?.parse().ok()?;
+    let hard = match fields.next()? {
+        "unlimited" => Limit::Unlimited,
+        number => Limit::At(number.parse().ok()?),
+    };
+    Some((soft, hard))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_row_of_open_files_is_found() {
+        let text = "\
+Limit                     Soft Limit           Hard Limit           Units     
+Max cpu time              unlimited            unlimited            seconds   
+Max open files            1024                 20000                files     
+";
+        assert_eq!(open_files(text), Some((1024, Limit::At(20_000))));
+        assert_eq!(open_files("Max cpu time unlimited unlimited seconds"), None);
+    }
+}
