@@ -128,12 +128,7 @@ pub(super) fn conduct(
         Interrupt::listen(last_words(id.clone(), plan.place.place)).map_err(|error| {
             Failure::new(Exit::Failed, format!("cannot listen for signals: {error}"))
         })?;
-    let tuning = Tuning::new(
-        runtime,
-        &lock,
-        &id,
-        provision::remove_object,
-    );
+    let tuning = Tuning::new(runtime, &lock, &id, provision::remove_object);
     let path = directory.path().to_path_buf();
     let outcome = run::execute(
         Run {

@@ -16,10 +16,11 @@ use crate::host::Tuning;
 use crate::plan::{Plan, PlanPlace};
 
 pub use child::{RUN_VARIABLE, WorkerProgram};
+pub use docker::remove_object;
 pub use user::{enter_user_namespace, user_namespace_allowed};
 
 /// Makes the place that the plan asks for, its workers being this binary. What it makes on the host itself, such as packet
-/// rules, is noted in the journal of `tuning` first; [`docker::remove_object`] removes it again.
+/// rules, is noted in the journal of `tuning` first; [`remove_object`] removes it again.
 ///
 /// Where the plan needs a user namespace, [`enter_user_namespace`] has to come first, while the process has one thread.
 ///
@@ -58,16 +59,6 @@ pub fn up_with(
             Ok(Box::new(netns::Namespaces::up(plan, run, program)?))
         }
     }
-}
-
-/// Removes an object that the journal of a crashed run names; not an error when it is gone already.
-///
-/// # Errors
-/// When it cannot be removed.
-pub fn remove_object(kind: &str, name: &str) -> Result<(), String> {
-    Err(format!(
-        "this version does not know how to remove {kind} {name}"
-    ))
 }
 
 /// What a worker's stream brings to the conductor.
