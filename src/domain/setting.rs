@@ -66,6 +66,19 @@ pub struct SettingRecord {
     pub error: Option<String>,
 }
 
+impl SettingRecord {
+    /// Where it is: `server`, `client-1` and so on; `host` for the machine; `parent namespace` for the one that the
+    /// others are made in.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match (self.host, self.change.scope) {
+            (Some(host), _) => host.name(),
+            (None, SettingScope::Host) => "host".to_owned(),
+            (None, SettingScope::Namespace) => "parent namespace".to_owned(),
+        }
+    }
+}
+
 /// What became of putting a setting of the host back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -85,7 +85,7 @@ impl RunDir {
                 schema_version: SCHEMA_VERSION,
                 run: run.clone(),
                 scenario: scenario.to_owned(),
-                started: started.to_string(),
+                started: started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             },
         )?;
         let open = Open {

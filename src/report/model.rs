@@ -203,6 +203,19 @@ pub struct MemoryDetail {
 }
 
 impl MemoryDetail {
+    /// By how much anonymous memory and page tables of programs changed that are none of our workers.
+    #[must_use]
+    pub fn others(&self) -> f64 {
+        self.of(Account::Programs) - self.user
+    }
+
+    /// Growth of all parts of one account.
+    #[must_use]
+    pub fn of(&self, account: Account) -> f64 {
+        let parts = self.parts.iter().filter(|part| part.account == account);
+        parts.map(|part| part.delta).sum()
+    }
+
     /// What all of it costs, kernel and workers.
     #[must_use]
     pub fn total(&self) -> f64 {

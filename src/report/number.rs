@@ -81,13 +81,15 @@ pub(super) fn seconds(seconds: f64) -> String {
         return format!("{} min {} s", whole / 60, whole % 60);
     }
     let rounded = seconds.round();
-    if seconds >= 10.0 && (seconds - rounded).abs() < 0.05 {
+    if seconds >= 1.0 && (seconds - rounded).abs() < 0.05 {
         return format!("{rounded:.0} s");
     }
     if seconds >= 10.0 {
         format!("{seconds:.1} s")
     } else if seconds >= 0.1 || seconds <= 0.0 {
         format!("{seconds:.2} s")
+    } else if seconds < 0.001 {
+        "below 1 ms".to_owned()
     } else {
         format!("{} ms", figure(seconds * 1000.0))
     }

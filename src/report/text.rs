@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::headline::headline;
 use super::model::Report;
-use super::number::{bytes_each, grouped, micros, seconds, whole};
+use super::number::{bytes_each, figure, grouped, micros, seconds, whole};
 
 /// Doubts shown on the terminal; the report has all.
 const DOUBTS_SHOWN: usize = 4;
@@ -92,12 +92,13 @@ fn rows(report: &Report) -> Vec<(&'static str, String)> {
             format!(
                 "{} per connection, both ends{}",
                 bytes_each(memory.total() / memory.connections),
-                memory
-                    .available_drop
+                report
+                    .slope
                     .present()
-                    .map_or_else(String::new, |drop| format!(
-                        "; MemAvailable alone would say {}",
-                        bytes_each(drop.0 / memory.connections)
+                    .map_or_else(String::new, |slope| format!(
+                        "; slope {} ± {}",
+                        figure(slope.slope),
+                        bytes_each(slope.half_width)
                     ))
             ),
         );

@@ -106,17 +106,13 @@ fn sockstat(sample: &Sample) -> Reading<Vec<String>> {
 
 fn top(target: &Sample, story: &Story, samples: &[Sample]) -> Option<TopRow> {
     let server = processor::process(target, WorkerId::SERVER)?;
-    let ramp = story.ramp().and_then(|(from, until)| {
-        let mut during = samples
-            .iter()
-            .filter(|sample| (from..=until).contains(&sample.at_seconds));
-        let first = during.next()?;
-        Some((first, during.next_back()?))
-    });
+    let during = story.during_ramp(samples);
+    let ramp = during.first().zip(during.last());
     let cpu_percent = ramp.and_then(|(first, last)| {
         let used = processor::cpu_seconds(processor::process(last, WorkerId::SERVER)?)
             - processor::cpu_seconds(processor::process(first, WorkerId::SERVER)?);
-        Some(used / (last.at_seconds - first.at_seconds) * 100.0)
+        let elapsed = last.at_seconds - first.at_seconds;
+        (elapsed > 0.0).then(|| used / elapsed * 100.0)
     });
     Some(TopRow {
         virtual_bytes: server.virtual_size.bytes(),

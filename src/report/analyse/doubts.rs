@@ -26,7 +26,7 @@ pub(super) struct Grounds<'a> {
 const STEAL_SHARE: f64 = 0.01;
 /// Idle time below which the processors, not the kernel's limits, set the pace.
 const IDLE_SHARE: f64 = 0.05;
-/// Foreign user time above which somebody else was at work.
+/// Share of a processor, or of the memory that connections cost, above which somebody else was at work.
 const FOREIGN_SHARE: f64 = 0.05;
 /// The observer's share of one processor above which it disturbs what it observes.
 const OBSERVER_SHARE: f64 = 0.02;
@@ -159,9 +159,7 @@ fn machine(grounds: &Grounds<'_>, first: &Sample, last: &Sample, doubts: &mut Ve
             crate::report::number::bytes((most - before) as f64)
         ));
     }
-    if let Some((from, until)) = grounds.story.ramp() {
-        ramp_processors(grounds.samples, from, until, doubts);
-    }
+    ramp_processors(grounds.story.during_ramp(grounds.samples), doubts);
     if let (Some(then), Some(now)) = (
         first.observer_cpu_seconds.present(),
         last.observer_cpu_seconds.present(),
@@ -187,11 +185,7 @@ fn machine(grounds: &Grounds<'_>, first: &Sample, last: &Sample, doubts: &mut Ve
     }
 }
 
-fn ramp_processors(samples: &[Sample], from: f64, until: f64, doubts: &mut Vec<String>) {
-    let during: Vec<&Sample> = samples
-        .iter()
-        .filter(|sample| (from..=until).contains(&sample.at_seconds))
-        .collect();
+fn ramp_processors(during: &[Sample], doubts: &mut Vec<String>) {
     let (Some(first), Some(last)) = (during.first(), during.last()) else {
         return;
     };
@@ -229,7 +223,7 @@ fn ramp_processors(samples: &[Sample], from: f64, until: f64, doubts: &mut Vec<S
     let foreign = user.saturating_sub(ours) as f64;
     if elapsed > 0.0 && foreign / elapsed > FOREIGN_SHARE {
         doubts.push(format!(
-            "Other programs used {} of one processor during the ramp (user time that is not the workers').",
+            "Other programs, the runner included, used {} of one processor during the ramp (user time that is not the workers').",
             percent(foreign / elapsed)
         ));
     }
@@ -267,9 +261,7 @@ pub(super) fn log_lines(samples: &[Sample]) -> Vec<&str> {
 fn settings(story: &Story, doubts: &mut Vec<String>) {
     for record in &story.settings {
         if let Some(error) = &record.error {
-            let place = record
-                .host
-                .map_or_else(|| "the host".to_owned(), crate::domain::HostIndex::name);
+            let place = record.place();
             doubts.push(format!(
                 "{} is not as wanted on {place}: {error}.",
                 record.change.key
@@ -295,6 +287,12 @@ fn memory(grounds: &Grounds<'_>, doubts: &mut Vec<String>) {
             doubts.push(format!(
                 "{} per connection are not explained by any row of /proc/meminfo.",
                 bytes_each(memory.residual / memory.connections)
+            ));
+        }
+        if memory.others().abs() > FOREIGN_SHARE * memory.total().abs() {
+            doubts.push(format!(
+                "Memory of other programs changed by {} between baseline and target: it is left out of the figures, but `MemFree`, `MemAvailable` and the readings of `free` have it.",
+                crate::report::number::bytes(memory.others())
             ));
         }
         if let Some(gap) = memory.per_cpu_free.gap() {

@@ -248,7 +248,10 @@ fn slabs(span: &Span<'_>) -> Reading<Vec<SlabRow>> {
                 side: exclusive_side(cache),
             }
         })
-        .filter(|row| row.objects / span.connections >= FEWEST_PER_CONNECTION)
+        .filter(|row| {
+            row.objects / span.connections >= FEWEST_PER_CONNECTION
+                && row.bytes / span.connections >= 1.0
+        })
         .collect();
     rows.sort_by(|one, other| other.bytes.total_cmp(&one.bytes));
     Reading::Present(rows)

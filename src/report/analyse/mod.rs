@@ -13,7 +13,7 @@ mod verdict;
 
 use std::collections::BTreeMap;
 
-use crate::domain::{ConnCount, Mark, Phase, Reading, Role, Sample, TcpState};
+use crate::domain::{ConnCount, Mark, Reading, Role, Sample};
 use crate::plan::Plan;
 use crate::record::Recording;
 
@@ -245,10 +245,25 @@ fn used(
     if let Some(most) = tracked.max() {
         used.insert("conntrack", most);
     }
-    if let Some((states, _)) = story.counted(Role::Server)
-        && story.began(Phase::Hold).is_some()
+    let largest = story.workers.values().filter_map(|worker| {
+        let (_, counters) = worker.progress.last()?;
+        Some(counters.opened.count())
+    });
+    if let Some(most) = largest.max() {
+        used.insert("descriptors", most);
+    }
+    let threads = samples.iter().map(|sample| {
+        let each = sample.processes.iter();
+        each.map(|process| process.threads).sum::<u64>()
+    });
+    if let Some(most) = threads.max() {
+        used.insert("threads", most);
+    }
+    // Each registration has one wait entry.
+    if let Some(slabs) = memory.present().and_then(|memory| memory.slabs.present())
+        && let Some(watches) = slabs.iter().find(|row| row.name == "eventpoll_pwq")
     {
-        used.insert("epoll_watches", states.of(TcpState::Established).count());
+        used.insert("epoll_watches", watches.objects.max(0.0) as u64);
     }
     used
 }

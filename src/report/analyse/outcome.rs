@@ -225,9 +225,7 @@ fn settings(story: &Story) -> Vec<SettingResult> {
         SettingResult {
             key: record.change.key.clone(),
             scope: if of_host { "host" } else { "namespace" }.to_owned(),
-            place: record
-                .host
-                .map_or_else(|| "host".to_owned(), crate::domain::HostIndex::name),
+            place: record.place(),
             before: record.before.clone(),
             wanted: record.change.wanted.to_string(),
             in_force: record.in_force.clone(),

@@ -20,7 +20,6 @@ pub(super) fn series(
 ) -> Series {
     let memory = |sample: &Sample| beyond(base?, sample, page);
     let ramp = story.ramp();
-    let inside = |at: f64| ramp.is_some_and(|(from, until)| (from..=until).contains(&at));
     let drain = story.began(Phase::Drain);
     Series {
         connections: connections(story),
@@ -29,9 +28,9 @@ pub(super) fn series(
             .iter()
             .filter_map(|sample| Some((sample.at_seconds, memory(sample)?)))
             .collect(),
-        memory_over_connections: samples
+        memory_over_connections: story
+            .during_ramp(samples)
             .iter()
-            .filter(|sample| inside(sample.at_seconds))
             .filter_map(|sample| Some((held_in(sample, base?)?, memory(sample)?)))
             .collect(),
         latency: over_held(

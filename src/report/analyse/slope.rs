@@ -5,7 +5,7 @@ use crate::domain::Reading;
 use crate::report::model::Slope;
 
 /// Points below which a confidence interval says nothing.
-const FEWEST_POINTS: usize = 4;
+const FEWEST_POINTS: usize = 3;
 
 /// Fits memory in bytes over a number of connections.
 pub(super) fn fit(points: &[(f64, f64)]) -> Reading<Slope> {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::domain::{
     ConnCount, Counters, Envelope, FailureNote, HostIndex, LatencyCounts, LossNote, Mark, Phase,
-    PhaseTime, PlaceChoice, RestoreOutcome, Role, RunEvent, RunVerdict, SettingRecord, StateCounts,
-    Verification, WorkerId,
+    PhaseTime, PlaceChoice, RestoreOutcome, Role, RunEvent, RunVerdict, Sample, SettingRecord,
+    StateCounts, Verification, WorkerId,
 };
 
 /// What one worker did.
@@ -263,6 +263,28 @@ impl Story {
             .or_else(|| Some(from + self.length(Phase::Ramp)?))
             .unwrap_or_else(|| self.drain_began());
         Some((from, until))
+    }
+
+    /// The samples of the ramp: from the one taken for its beginning to the one taken for its end.
+    pub(super) fn during_ramp<'a>(&self, samples: &'a [Sample]) -> &'a [Sample] {
+        let Some((from, until)) = self.ramp() else {
+            return &[];
+        };
+        let marked = |mark| self.marks.get(&mark).map(|(_, number)| *number);
+        let after = |sample: &Sample| match marked(Mark::RampStart) {
+            Some(first) => sample.number >= first,
+            None => sample.at_seconds >= from,
+        };
+        let before = |sample: &Sample| match marked(Mark::RampEnd) {
+            Some(last) => sample.number <= last,
+            None => sample.at_seconds <= until,
+        };
+        let first = samples.iter().position(after).unwrap_or(samples.len());
+        let count = samples[first..]
+            .iter()
+            .take_while(|sample| before(sample))
+            .count();
+        &samples[first..first + count]
     }
 
     /// Sockets of one end by state, over all hosts, with the seconds that counting took; nothing where it was not counted.

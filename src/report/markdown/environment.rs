@@ -1,7 +1,7 @@
 //! The section on the machine and the settings in force.
 
 use super::page::{Column, Page};
-use crate::domain::{HostFacts, HostIndex, Limit, Reading, RestoreOutcome, SettingScope};
+use crate::domain::{HostFacts, Limit, Reading, RestoreOutcome, SettingScope};
 use crate::report::model::Report;
 use crate::report::number::grouped;
 
@@ -13,9 +13,8 @@ pub(super) fn section(page: &mut Page, report: &Report) {
         Reading::Missing(gap) => page.block(&format!("Not known: {}.", gap.gap)),
     }
     if let Some(choice) = &report.place {
-        let how = if choice.asked { "asked for" } else { "chosen" };
         page.block(&format!(
-            "Place: `{}`, {how}: {}.",
+            "Place: `{}`: {}.",
             choice.place,
             choice.why.trim_end_matches('.')
         ));
@@ -167,9 +166,7 @@ fn settings(page: &mut Page, report: &Report) {
                 None => "**unknown**".to_owned(),
             };
             vec![
-                record
-                    .host
-                    .map_or_else(|| "host".to_owned(), HostIndex::name),
+                record.place(),
                 format!("`{}`", record.change.key),
                 or_absent(&record.before),
                 record.change.wanted.to_string(),

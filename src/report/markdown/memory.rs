@@ -142,7 +142,7 @@ fn closing_sum(page: &mut Page, memory: &MemoryDetail) {
     );
     if let Some(pages) = memory.tcp_memory_pages {
         page.block(&format!(
-            "TCP's own accounting of buffers (`mem` in `/proc/net/sockstat`, what `tcp_mem` bounds) stood at {} pages: idle connections do not count there.",
+            "TCP's own accounting of buffers (`mem` in `/proc/net/sockstat`, what `tcp_mem` bounds) stood at {} pages, and is exact to 256 pages for each processor: idle connections do not count there.",
             grouped(pages)
         ));
     }
@@ -302,20 +302,18 @@ fn misled(page: &mut Page, memory: &MemoryDetail) {
         }
     };
     let available = drop / memory.connections;
-    let unseen = memory.total() - drop;
-    if unseen <= 0.0 {
-        page.block(&format!(
-            "`MemAvailable` fell by {} per connection, where the cost is {}: here it hides nothing, because the run is too small against what else moves.",
-            bytes_each(available),
-            bytes_each(total)
-        ));
-        return;
-    }
+    let reclaimable: f64 = memory
+        .parts
+        .iter()
+        .filter(|part| part.name.starts_with("SReclaimable"))
+        .map(|part| part.delta)
+        .sum();
     page.block(&format!(
-        "`MemAvailable` fell by {} per connection, where the cost is {}: it takes inodes and directory entries of open sockets for reclaimable, because their caches are. Who trusts it does not see {} of what the connections hold.",
+        "`MemAvailable` fell by {} per connection (with whatever else happened on the machine meanwhile), where the cost is {}. Its formula takes reclaimable slab for available. That grew by {} per connection, {} in all: inodes and directory entries of open sockets, which cannot be reclaimed as long as the connections live.",
         bytes_each(available),
         bytes_each(total),
-        bytes(unseen)
+        bytes_each(reclaimable / memory.connections),
+        bytes(reclaimable)
     ));
 }
 

@@ -60,7 +60,7 @@ fn diagram(plan: &Plan) -> Vec<String> {
                 format!("{worker}<br>{}{more}", ports.join("<br>"))
             }
             WorkerSpec::Client(client) => format!(
-                "{worker}<br>{} connections<br>{} source addresses",
+                "{worker}<br>connections: {}<br>source addresses: {}",
                 client.connections(),
                 sources(spec)
             ),
@@ -122,7 +122,7 @@ pub(super) fn budget(page: &mut Page, report: &Report) {
     page.subheading("Addresses and ports");
     let tuples = &plan.four_tuples;
     page.block(&format!(
-        "{} source addresses × {} ports × {} targets tell {} connections apart; {} were planned.",
+        "Source addresses {} × ports {} × targets {}: {} connections can be told apart; {} were planned.",
         grouped(tuples.sources),
         grouped(tuples.ports_each),
         grouped(tuples.targets),
