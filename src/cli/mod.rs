@@ -1,6 +1,7 @@
 //! The command line: one file per verb. Data goes to stdout, logs and progress to stderr.
 
 mod bench;
+mod clean;
 mod completions;
 mod count;
 mod exit;
@@ -13,6 +14,7 @@ mod observe;
 mod pipeline;
 mod progress;
 mod report;
+mod restore;
 mod run;
 mod runtime_args;
 mod scenario_args;
@@ -53,12 +55,14 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Bench(bench::BenchArgs),
+    Clean(clean::CleanArgs),
     Completions(completions::CompletionsArgs),
     Count(count::CountArgs),
     Image(image::ImageArgs),
     Man(man::ManArgs),
     Observe(observe::ObserveArgs),
     Report(report::ReportArgs),
+    Restore(restore::RestoreArgs),
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
     Run(Box<run::RunArgs>),
@@ -82,12 +86,14 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     log_to_stderr(&cli.global);
     let outcome = match &cli.verb {
         Verb::Bench(args) => bench::run(args),
+        Verb::Clean(args) => clean::run(args),
         Verb::Completions(args) => Ok(completions::run(args)),
         Verb::Count(args) => count::run(args),
         Verb::Image(args) => image::run(args),
         Verb::Man(args) => man::run(args).map_err(Failure::from),
         Verb::Observe(args) => observe::run(args),
         Verb::Report(args) => report::run(args),
+        Verb::Restore(args) => restore::run(args),
         Verb::Worker(args) => worker::run(args),
         Verb::Run(args) => run::run(args, cli.global.quiet),
     };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Exit, Failure};
-use crate::host::{Readers, Runtime};
+use crate::host::{HostError, Readers, Runtime};
 
 /// Where lock and journal lie.
 #[derive(Debug, Clone, Args)]
@@ -22,9 +22,13 @@ impl RuntimeArgs {
             Some(path) => Runtime::at(path, Readers::Owner),
             None => Runtime::open(std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)),
         }
-        .map_err(|error| {
-            let hint = error.hint();
-            Failure::new(Exit::HostCannot, error).with_hint(Some(hint))
-        })
+        .map_err(|error| host_cannot(error.into()))
     }
+}
+
+/// A failure around lock and journal: nothing was started, nothing changed.
+#[allow(clippy::needless_pass_by_value)] // for `map_err`
+pub(super) fn host_cannot(error: HostError) -> Failure {
+    let hint = error.hint();
+    Failure::new(Exit::HostCannot, error).with_hint(hint)
 }

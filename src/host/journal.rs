@@ -86,6 +86,21 @@ pub enum JournalEntry {
     },
 }
 
+impl JournalEntry {
+    /// It in a few words; nothing for an entry that only adds to another.
+    pub(super) fn summary(&self) -> Option<String> {
+        match self {
+            Self::Sysctl {
+                key,
+                before,
+                written,
+            } => Some(format!("{key} {before} -> {written}")),
+            Self::Became { .. } => None,
+            Self::Object { kind, name } => Some(format!("{kind} {name}")),
+        }
+    }
+}
+
 /// Why the journal could not be written or read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {what} the journal {path}: {source}")]

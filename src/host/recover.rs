@@ -3,7 +3,7 @@
 use crate::domain::{RestoreOutcome, RunId};
 use crate::kernel::sysctl::{SettingStore, Sysctl};
 
-use super::journal::{self, LeftJournal};
+use super::journal::{self, JournalEntry, LeftJournal};
 use super::tuning::{self, ObjectRemover, Restoration};
 use super::{HostError, Lock, LockError, Runtime};
 
@@ -77,6 +77,34 @@ impl Recovered {
             .chain(self.restoration.journal_left.clone())
             .collect()
     }
+}
+
+/// What crashed runs left, a sentence for each journal; nothing is undone. Says nothing about whose runs still live.
+pub fn left_behind(runtime: &Runtime) -> Result<Vec<String>, HostError> {
+    let describe = |journal: LeftJournal| {
+        let run = journal
+            .owner
+            .as_ref()
+            .map_or("?", |owner| owner.run.as_str());
+        let entries: Vec<String> = journal
+            .entries
+            .iter()
+            .filter_map(JournalEntry::summary)
+            .collect();
+        let entries = if entries.is_empty() {
+            "nothing".to_owned()
+        } else {
+            entries.join(", ")
+        };
+        format!(
+            "journal of run {run} ({}): {entries}",
+            journal.path.display()
+        )
+    };
+    Ok(journal::read_all(runtime)?
+        .into_iter()
+        .map(describe)
+        .collect())
 }
 
 /// Undoes what crashed runs left, unless a run is under way: called at the beginning of every command that looks at the

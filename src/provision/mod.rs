@@ -4,6 +4,7 @@ mod child;
 pub mod docker;
 mod loopback;
 mod netns;
+mod orphans;
 mod user;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use crate::plan::{Plan, PlanPlace};
 
 pub use child::{RUN_VARIABLE, WorkerProgram};
 pub use docker::remove_object;
+pub use orphans::{Orphan, orphans};
 pub use user::{enter_user_namespace, user_namespace_allowed};
 
 /// Makes the place that the plan asks for, its workers being this binary. What it makes on the host itself, such as packet

@@ -35,7 +35,7 @@ impl ProcessHandle {
 }
 
 /// When the process began, in clock ticks since the machine did: the 22nd field of `/proc/PID/stat`, see proc(5). Nothing
-/// when there is no such process.
+/// when there is no such process, or it has ended and its parent has not looked yet.
 #[must_use]
 pub fn start_time(pid: u32) -> Option<u64> {
     parse_start_time(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
@@ -44,8 +44,16 @@ pub fn start_time(pid: u32) -> Option<u64> {
 /// The second field is the name in parentheses, and may itself contain spaces and parentheses.
 fn parse_start_time(stat: &str) -> Option<u64> {
     let (_, behind_name) = stat.rsplit_once(')')?;
-    behind_name.split_ascii_whitespace().nth(19)?.parse().ok()
+    let mut fields = behind_name.split_ascii_whitespace();
+    let state = fields.next()?;
+    if ENDED.contains(&state) {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
 }
+
+/// States of a process that has ended: zombie, dead.
+const ENDED: [&str; 2] = ["Z", "X"];
 
 #[cfg(test)]
 mod tests {
@@ -55,6 +63,7 @@ mod tests {
     fn a_name_with_spaces_and_parentheses_does_not_mislead() {
         let stat = "77 (a) b) (c) S 1 77 77 0 -1 4194560 10 0 0 0 1 2 0 0 20 0 1 0 987654 1 2 3";
         assert_eq!(parse_start_time(stat), Some(987_654));
+        assert_eq!(parse_start_time(&stat.replace(") S", ") Z")), None);
         assert_eq!(parse_start_time(""), None);
         assert_eq!(parse_start_time("1 (x) S"), None);
     }

@@ -1,0 +1,89 @@
+//! `c1m clean`: removes what crashed runs have left, and verifies that nothing is left. Goes by journal and by what the
+//! objects themselves say, never by a pattern of names, and never touches a run that is under way.
+
+use std::io::{self, Write as _};
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::restore::{notes, still_left};
+use super::runtime_args::{RuntimeArgs, host_cannot};
+use super::{Exit, Failure};
+use crate::host::{self, Lock, Runtime};
+use crate::provision;
+
+/// Removes what crashed runs have left on this machine: changed settings, workers without a runner. Never touches a run
+/// that is under way.
+#[derive(Debug, Args)]
+pub(super) struct CleanArgs {
+    #[command(flatten)]
+    runtime: RuntimeArgs,
+    /// Says what would be removed, and removes nothing.
+    #[arg(long, env = "C1M_DRY_RUN")]
+    dry_run: bool,
+}
+
+pub(super) fn run(args: &CleanArgs) -> Result<Exit, Failure> {
+    let runtime = args.runtime.open()?;
+    let lock = Lock::take(&runtime, None).map_err(|error| host_cannot(error.into()))?;
+    if args.dry_run {
+        let found = found(&runtime)?;
+        return say(&found, "would remove ", "nothing is left to remove");
+    }
+    let mut removed = Vec::new();
+    let mut failed = Vec::new();
+    let recovery = host::recover(&runtime, &lock, provision::remove_object).map_err(host_cannot)?;
+    say(&notes(&recovery)?, "", "")?;
+    for orphan in provision::orphans().map_err(|error| provision_failed(&error))? {
+        match orphan.end() {
+            Ok(()) => removed.push(format!("process {} of run {}", orphan.pid, orphan.run)),
+            Err(error) => failed.push(error),
+        }
+    }
+    say(&removed, "removed ", "")?;
+    still_left(&recovery)?;
+    if let Some(error) = failed.first() {
+        return Err(provision_failed(error));
+    }
+    // The proof is a second look, not the absence of errors.
+    let left = found(&runtime)?;
+    if !left.is_empty() {
+        return Err(Failure::new(
+            Exit::HostChanged,
+            format!("still there: {}", left.join("; ")),
+        )
+        .with_hint(Some("try again in a minute: c1m clean")));
+    }
+    say(&[], "", "nothing is left")
+}
+
+/// Everything that is there to be removed.
+fn found(runtime: &Runtime) -> Result<Vec<String>, Failure> {
+    let mut found = host::left_behind(runtime).map_err(host_cannot)?;
+    let orphans = provision::orphans().map_err(|error| provision_failed(&error))?;
+    found.extend(
+        orphans
+            .iter()
+            .map(|orphan| format!("process {} of run {}", orphan.pid, orphan.run)),
+    );
+    Ok(found)
+}
+
+fn provision_failed(error: &provision::ProvisionError) -> Failure {
+    Failure::new(Exit::HostChanged, error).with_hint(error.hint.as_ref())
+}
+
+/// Writes lines to stdout, or `otherwise` where there are none.
+fn say(lines: &[String], before: &str, otherwise: &str) -> Result<Exit, Failure> {
+    let mut text: String = lines
+        .iter()
+        .map(|line| format!("{before}{line}\n"))
+        .collect();
+    if text.is_empty() && !otherwise.is_empty() {
+        text = format!("{otherwise}\n");
+    }
+    io::stdout()
+        .write_all(text.as_bytes())
+        .context("cannot write to stdout")?;
+    Ok(Exit::Done)
+}
