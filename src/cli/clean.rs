@@ -75,12 +75,15 @@ fn provision_failed(error: &provision::ProvisionError) -> Failure {
 
 /// Writes lines to stdout, or `otherwise` where there are none.
 fn say(lines: &[String], before: &str, otherwise: &str) -> Result<Exit, Failure> {
-    let mut text: String = lines
-        .iter()
-        .map(|line| format!("{before}{line}\n"))
-        .collect();
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(before);
+        text.push_str(line);
+        text.push('\n');
+    }
     if text.is_empty() && !otherwise.is_empty() {
-        text = format!("{otherwise}\n");
+        text.push_str(otherwise);
+        text.push('\n');
     }
     io::stdout()
         .write_all(text.as_bytes())
