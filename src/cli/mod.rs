@@ -4,6 +4,7 @@ mod bench;
 mod clean;
 mod completions;
 mod count;
+mod doctor;
 mod exit;
 mod failure;
 mod format;
@@ -12,12 +13,15 @@ mod machine;
 mod man;
 mod observe;
 mod pipeline;
+mod plan;
 mod progress;
 mod report;
 mod restore;
 mod run;
 mod runtime_args;
 mod scenario_args;
+mod schema;
+mod validate;
 mod worker;
 
 use std::ffi::OsString;
@@ -58,14 +62,18 @@ enum Verb {
     Clean(clean::CleanArgs),
     Completions(completions::CompletionsArgs),
     Count(count::CountArgs),
+    Doctor(Box<doctor::DoctorArgs>),
     Image(image::ImageArgs),
     Man(man::ManArgs),
     Observe(observe::ObserveArgs),
+    Plan(Box<plan::PlanArgs>),
     Report(report::ReportArgs),
     Restore(restore::RestoreArgs),
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
     Run(Box<run::RunArgs>),
+    Schema(schema::SchemaArgs),
+    Validate(validate::ValidateArgs),
 }
 
 /// Version of the program, with the git revision where it was built from a checkout.
@@ -89,13 +97,17 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
         Verb::Clean(args) => clean::run(args),
         Verb::Completions(args) => Ok(completions::run(args)),
         Verb::Count(args) => count::run(args),
+        Verb::Doctor(args) => doctor::run(args),
         Verb::Image(args) => image::run(args),
         Verb::Man(args) => man::run(args).map_err(Failure::from),
         Verb::Observe(args) => observe::run(args),
+        Verb::Plan(args) => plan::run(args),
         Verb::Report(args) => report::run(args),
         Verb::Restore(args) => restore::run(args),
         Verb::Worker(args) => worker::run(args),
         Verb::Run(args) => run::run(args, cli.global.quiet),
+        Verb::Schema(args) => schema::run(args),
+        Verb::Validate(args) => validate::run(args),
     };
     match outcome {
         Ok(exit) => exit,

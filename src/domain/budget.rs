@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Bytes, ConnCount};
+
 /// How a row binds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -36,6 +38,16 @@ pub struct BudgetRow {
 }
 
 impl BudgetRow {
+    /// A figure of this row as people read it: bytes with their unit, anything else grouped by thousands.
+    #[must_use]
+    pub fn shown(&self, figure: u64) -> String {
+        if self.unit == "bytes" {
+            Bytes::new(figure).to_string()
+        } else {
+            ConnCount::new(figure).to_string()
+        }
+    }
+
     /// Whether what is there suffices, or nothing bounds it.
     #[must_use]
     pub fn fits(&self) -> bool {

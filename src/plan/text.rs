@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use super::budget::shown;
 use super::{Interface, Plan, Refusal};
 use crate::domain::{
     Binding, BudgetRow, DescriptorTables, HostIndex, PlaceChoice, SettingChange, SettingValue,
@@ -324,13 +323,13 @@ fn shortfall_text(out: &mut String, shortfall: &Shortfall) {
     let row = &shortfall.row;
     let have = row
         .have
-        .map_or_else(|| "unknown".to_owned(), |have| shown(row, have));
+        .map_or_else(|| "unknown".to_owned(), |have| row.shown(have));
     line(
         out,
         format_args!(
-            "  {}: {} {} needed, {have} there",
+            "  {}: {}{} needed, {have} there",
             row.name,
-            shown(row, row.need),
+            row.shown(row.need),
             unit(row)
         ),
     );
@@ -349,7 +348,7 @@ fn budget_text(out: &mut String, rows: &[BudgetRow]) {
     for row in rows {
         let have = row
             .have
-            .map_or_else(|| "no limit".to_owned(), |have| shown(row, have));
+            .map_or_else(|| "no limit".to_owned(), |have| row.shown(have));
         let verdict = match (row.fits(), row.binding) {
             (_, Binding::Information) => "does not bind",
             (true, Binding::Hard) => "fits",
@@ -360,7 +359,7 @@ fn budget_text(out: &mut String, rows: &[BudgetRow]) {
             format_args!(
                 "  {:<32} {:>14} {have:>14}  {verdict}",
                 row.name,
-                shown(row, row.need)
+                row.shown(row.need)
             ),
         );
         line(out, format_args!("    {}", row.source));
@@ -371,8 +370,12 @@ fn budget_text(out: &mut String, rows: &[BudgetRow]) {
 }
 
 /// Bytes carry their unit with them.
-fn unit(row: &BudgetRow) -> &str {
-    if row.unit == "bytes" { "" } else { &row.unit }
+fn unit(row: &BudgetRow) -> String {
+    if row.unit == "bytes" {
+        String::new()
+    } else {
+        format!(" {}", row.unit)
+    }
 }
 
 /// Consecutive addresses as ranges: `198.18.0.2 to 198.18.0.9, 198.18.1.2`.

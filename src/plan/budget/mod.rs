@@ -9,8 +9,8 @@ use super::layout::Layout;
 use super::memory::{self, MemoryNeed, Surroundings};
 use super::shards::{self, Slot};
 use crate::domain::{
-    Binding, BudgetRow, Bytes, CgroupLimit, ConnCount, DescriptorTables, EngineKind, HostFacts,
-    Limit, PlaceKind, Reading, SettingValue, Shortfall, SizeSource,
+    Binding, BudgetRow, CgroupLimit, ConnCount, DescriptorTables, EngineKind, HostFacts, Limit,
+    PlaceKind, Reading, SettingValue, Shortfall, SizeSource,
 };
 use crate::scenario::Scenario;
 
@@ -223,14 +223,5 @@ impl Ground<'_> {
                 need.total(n).saturating_sub(have)
             ),
         }
-    }
-}
-
-/// Bytes as they are shown in rows of other units.
-pub(super) fn shown(row: &BudgetRow, value: u64) -> String {
-    if row.unit == "bytes" {
-        Bytes::new(value).to_string()
-    } else {
-        ConnCount::new(value).to_string()
     }
 }

@@ -1,0 +1,178 @@
+//! The verbs that change nothing: plan, validate, doctor, schema. What they print and how they exit, not what this host
+//! happens to have.
+
+use assert_cmd::Command;
+use predicates::prelude::*;
+use serde_json::Value;
+
+fn c1m(arguments: &[&str]) -> (Command, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::cargo_bin("c1m").expect("the program");
+    command
+        .args(arguments)
+        .env("C1M_RUNTIME_DIR", folder.path().join("runtime"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    (command, folder)
+}
+
+fn json_of(arguments: &[&str], exit: i32) -> Value {
+    let (mut command, _folder) = c1m(arguments);
+    let output = command.assert().code(exit).get_output().stdout.clone();
+    serde_json::from_slice(&output).expect("JSON on stdout")
+}
+
+#[test]
+fn validate_says_every_error_and_exits_3() {
+    let (mut command, _folder) = c1m(&[
+        "validate",
+        "lab/scenarios/smoke.yaml",
+        "tests/fixtures/scenarios/invalid/many.yaml",
+    ]);
+    command.assert().code(3).stdout(
+        predicate::str::contains("smoke.yaml: valid: 1,000 connections")
+            .and(predicate::str::contains("17 errors in")),
+    );
+    let (mut command, _folder) = c1m(&["validate", "lab/scenarios/1m-netns.yaml"]);
+    command.assert().code(0);
+    let found = json_of(
+        &[
+            "validate",
+            "--format",
+            "json",
+            "tests/fixtures/scenarios/invalid/tab.yaml",
+        ],
+        3,
+    );
+    assert_eq!(
+        found[0]["invalid"]["errors"][0]["origin"]["line"]["line"],
+        1
+    );
+}
+
+#[test]
+fn a_wrong_scenario_ends_every_verb_with_3() {
+    for verb in ["plan", "doctor", "run"] {
+        let (mut command, _folder) = c1m(&[verb, "tests/fixtures/scenarios/invalid/unknown.yaml"]);
+        command
+            .assert()
+            .code(3)
+            .stderr(predicate::str::contains("did you mean `connections`?"));
+        let (mut command, _folder) = c1m(&[verb, "--set", "hold=60", "--set", "ramp.in_fligth=5"]);
+        command.assert().code(3).stderr(predicate::str::contains(
+            "2 errors in the built-in scenario",
+        ));
+    }
+}
+
+#[test]
+fn a_small_plan_fits_anywhere_and_is_data() {
+    let plan = json_of(
+        &[
+            "plan", "-n", "100", "--place", "loopback", "--format", "json",
+        ],
+        0,
+    );
+    assert_eq!(plan["target"], 100);
+    assert_eq!(plan["workers"].as_array().map(Vec::len), Some(2));
+    let (mut command, _folder) = c1m(&["plan", "-n", "100", "--place", "loopback"]);
+    command
+        .assert()
+        .code(0)
+        .stdout(predicate::str::contains("What is needed, what is there"));
+    let (mut command, _folder) = c1m(&[
+        "plan", "-n", "100", "--place", "loopback", "--emit", "limits",
+    ]);
+    command
+        .assert()
+        .code(0)
+        .stdout(predicate::str::contains("nofile"));
+}
+
+#[test]
+fn what_fits_nowhere_is_refused_with_4_and_a_cure() {
+    let arguments = ["plan", "-n", "4000000000", "--place", "loopback"];
+    let (mut command, _folder) = c1m(&arguments);
+    command.assert().code(4).stderr(
+        predicate::str::contains("do not fit here; nothing was started")
+            .and(predicate::str::contains("cure: ")),
+    );
+    let refusal = json_of(&[&arguments[..], &["--format", "json"]].concat(), 4);
+    let ids: Vec<&str> = refusal["shortfalls"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|short| short["row"]["id"].as_str())
+        .collect();
+    assert!(ids.contains(&"memory"), "{ids:?}");
+}
+
+#[test]
+fn doctor_says_what_it_found_as_data() {
+    let diagnosis = json_of(
+        &[
+            "doctor", "-n", "100", "--place", "loopback", "--format", "json",
+        ],
+        0,
+    );
+    assert_eq!(diagnosis["can_run"], true);
+    assert_eq!(diagnosis["fits"], 100);
+    let names: Vec<&str> = diagnosis["checks"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|check| check["name"].as_str())
+        .collect();
+    for name in [
+        "kernel",
+        "left by a crashed run",
+        "place docker",
+        "place netns",
+        "place loopback",
+        "memory",
+    ] {
+        assert!(names.contains(&name), "{name} is not among {names:?}");
+    }
+}
+
+#[test]
+fn schema_prints_what_is_published() {
+    for (of, file) in [
+        ("scenario", "lab/schema/scenario.schema.json"),
+        ("result", "lab/schema/result.schema.json"),
+    ] {
+        let published = std::fs::read_to_string(format!("{}/{file}", env!("CARGO_MANIFEST_DIR")))
+            .expect("readable");
+        let (mut command, _folder) = c1m(&["schema", of]);
+        command.assert().code(0).stdout(published);
+    }
+}
+
+#[test]
+fn the_environment_is_a_flag_and_the_command_line_outranks_it() {
+    let (mut command, _folder) = c1m(&["plan", "--place", "loopback", "--format", "json"]);
+    let output = command
+        .env("C1M_CONNECTIONS", "50")
+        .assert()
+        .code(0)
+        .get_output()
+        .stdout
+        .clone();
+    assert_eq!(
+        serde_json::from_slice::<Value>(&output).expect("JSON")["target"],
+        50
+    );
+    let (mut command, _folder) = c1m(&[
+        "plan", "--place", "loopback", "--format", "json", "-n", "60",
+    ]);
+    let output = command
+        .env("C1M_CONNECTIONS", "50")
+        .assert()
+        .code(0)
+        .get_output()
+        .stdout
+        .clone();
+    assert_eq!(
+        serde_json::from_slice::<Value>(&output).expect("JSON")["target"],
+        60
+    );
+}
