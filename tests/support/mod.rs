@@ -14,26 +14,26 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// Long enough for a debug build on a busy machine; reached only when something hangs.
-pub const DEADLINE: Duration = Duration::from_secs(180);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
 
 /// The program under test with an environment of its own: no `C1M_*` of the caller, a runtime directory for its lock and
 /// journal, and a results directory.
-pub struct Lab {
-    pub folder: tempfile::TempDir,
+pub(crate) struct Lab {
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Lab {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().expect("a temporary directory"),
         }
     }
 
-    pub fn results(&self) -> PathBuf {
+    pub(crate) fn results(&self) -> PathBuf {
         self.folder.path().join("results")
     }
 
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_c1m"));
         command
             .args(arguments)
@@ -45,39 +45,39 @@ impl Lab {
         command
     }
 
-    pub fn scenario(&self, text: &str) -> String {
+    pub(crate) fn scenario(&self, text: &str) -> String {
         let path = self.folder.path().join("scenario.yaml");
         fs::write(&path, text).expect("a scenario file");
         path.to_string_lossy().into_owned()
     }
 
     /// Runs to the end and brings back what it said.
-    pub fn run(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
         Running::start(self.command(arguments)).finish()
     }
 
-    pub fn latest(&self) -> PathBuf {
+    pub(crate) fn latest(&self) -> PathBuf {
         self.results().join("latest")
     }
 
-    pub fn result(&self) -> Value {
+    pub(crate) fn result(&self) -> Value {
         json(&self.latest().join("result.json"))
     }
 
-    pub fn report(&self) -> String {
+    pub(crate) fn report(&self) -> String {
         fs::read_to_string(self.latest().join("report.md")).expect("a report")
     }
 }
 
-pub fn json(path: &Path) -> Value {
+pub(crate) fn json(path: &Path) -> Value {
     let text =
         fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).expect("JSON")
 }
 
 /// A program that is running, its stderr read line by line.
-pub struct Running {
-    pub child: Child,
+pub(crate) struct Running {
+    pub(crate) child: Child,
     lines: Receiver<String>,
     stdout: thread::JoinHandle<String>,
     seen: Vec<String>,
@@ -85,14 +85,14 @@ pub struct Running {
 
 /// What a program said and how it ended.
 #[derive(Debug)]
-pub struct Ended {
-    pub status: ExitStatus,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ended {
-    pub fn code(&self) -> i32 {
+    pub(crate) fn code(&self) -> i32 {
         self.status
             .code()
             .unwrap_or_else(|| panic!("ended by a signal: {self:?}"))
@@ -100,7 +100,7 @@ impl Ended {
 
     /// Fails the test with everything the program said unless it ended with `code`.
     #[track_caller]
-    pub fn expect(self, code: i32) -> Self {
+    pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(
             self.status.code(),
             Some(code),
@@ -113,7 +113,7 @@ impl Ended {
 }
 
 impl Running {
-    pub fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -142,13 +142,13 @@ impl Running {
         }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Waits for a line of stderr that contains `text`.
     #[track_caller]
-    pub fn await_line(&mut self, text: &str) -> String {
+    pub(crate) fn await_line(&mut self, text: &str) -> String {
         let until = Instant::now() + DEADLINE;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -170,7 +170,7 @@ impl Running {
     }
 
     /// Sends it a signal by name, as kill(1) does.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill")
             .args([format!("-{name}"), self.pid().to_string()])
             .status()
@@ -179,7 +179,7 @@ impl Running {
     }
 
     /// Waits for its end.
-    pub fn finish(mut self) -> Ended {
+    pub(crate) fn finish(mut self) -> Ended {
         let until = Instant::now() + DEADLINE;
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("a child") {
