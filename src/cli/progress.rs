@@ -83,7 +83,7 @@ fn wide_enough_terminal() -> bool {
     io::stderr().is_terminal()
         && Term::stderr()
             .size_checked()
-            .is_none_or(|(_, columns)| columns >= NARROWEST)
+            .is_some_and(|(_, columns)| columns >= NARROWEST)
 }
 
 /// Progress must never end a run: a closed stderr is ignored.

@@ -94,7 +94,7 @@ fn a_terminal_that_is_too_narrow_gets_plain_lines() {
     let scenario = lab.scenario(SMALL);
     // script(1) gives the program a terminal; stty makes it narrow.
     let command = format!(
-        "stty cols 20; exec {} run {scenario}",
+        "stty rows 24 cols 20; exec {} run {scenario}",
         env!("CARGO_BIN_EXE_c1m")
     );
     let mut inside = lab.command(&[]);
