@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::{env, process};
 
 use super::progress::Screen;
-use super::{Exit, Failure, machine};
+use super::{Exit, Failure, machine, restore};
 use crate::domain::{HostFacts, PlaceKind, RunId, RunResult, RunVerdict, SettingScope};
 use crate::host::{self, Lock, Recovery, Runtime, Tuning};
 use crate::plan::Plan;
@@ -68,6 +68,8 @@ pub(super) fn prepare(
     for note in recovered.notes() {
         tracing::warn!("{note}");
     }
+    // What a run finds on the host is what it puts back: never begin on a host that is still changed.
+    restore::still_left(&recovered)?;
     let facts = machine::look()?;
     let plan = machine::plan(scenario, &facts)?;
     if changes == HostChanges::Forbidden && !plan.settings.host.is_empty() {

@@ -116,7 +116,7 @@ impl Runtime {
 /// Who may read what is in the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readers {
-    /// Everybody: an ordinary user's `doctor` may see that root's run is under way.
+    /// Everybody, as with other folders of `/run`; the files in it are still the owner's alone.
     All,
     /// The owner.
     Owner,
