@@ -30,3 +30,7 @@ pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod worker;
+
+/// See [`kernel::sys::allocator`].
+#[global_allocator]
+static ALLOCATOR: kernel::sys::allocator::Allocator = kernel::sys::allocator::Allocator;

@@ -1,5 +1,6 @@
 //! Latencies as histograms: recorded by threads, taken by the reporter as sparse counts of what came since the last time.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -48,9 +49,17 @@ impl Latency {
         counts
     }
 
-    /// Forgets what is there.
-    pub(super) fn clear(&mut self) {
-        self.0.reset();
+    /// Takes what is in all of them together; nothing when there is nothing.
+    pub(super) fn take_all(latencies: &[Arc<Mutex<Self>>]) -> Option<LatencyCounts> {
+        let mut sum = Self::new();
+        for latency in latencies {
+            let mut latency = latency.lock().unwrap_or_else(PoisonError::into_inner);
+            if !latency.is_empty() {
+                sum.add(&latency);
+                latency.0.reset();
+            }
+        }
+        (!sum.is_empty()).then(|| sum.take())
     }
 
     /// Whether nothing is there.

@@ -4,10 +4,13 @@
 //! on everything is asked of it without waiting: what comes of it stands in the ledger, which the worker reads. Only
 //! `end` waits.
 
+mod closing;
 mod counters;
 mod epoll;
+mod exhausted;
 mod latency;
 mod ledger;
+mod listen;
 mod orders;
 mod pacer;
 mod pool;

@@ -1,8 +1,10 @@
 //! How many descriptor tables a worker needs, and how many connections go into each. Arithmetic only; the table itself
 //! is made by [`crate::kernel::sys::fdtable`].
 
+use std::thread;
+
 use super::{EngineError, Tables};
-use crate::domain::DescriptorTables;
+use crate::domain::{ClientSpec, DescriptorTables};
 use crate::kernel::sys::fdtable::{self, Descriptor};
 use crate::kernel::sys::rlimit;
 
@@ -12,6 +14,9 @@ const RESERVED: u64 = 64;
 /// No table is made larger than this although the limit would allow it: with several tables, several threads sweep,
 /// verify and drain at once.
 const LARGEST: u64 = 65_536;
+
+/// Most threads that dial at once unless the spec says so.
+const MOST_DIALERS: usize = 4;
 
 /// Below this a limit leaves too little beside what is reserved.
 const LEAST_LIMIT: u64 = 2 * RESERVED;
@@ -62,6 +67,25 @@ impl Layout {
             room: u32::try_from(room).unwrap_or(u32::MAX),
             limit,
         })
+    }
+
+    /// The tables of a client, with how many threads dial at once and how many handshakes each of them may have under
+    /// way.
+    pub(super) fn for_client(
+        spec: &ClientSpec,
+        connections: u64,
+    ) -> Result<(Self, usize, usize), EngineError> {
+        let window = usize::try_from(spec.in_flight).unwrap_or(usize::MAX).max(1);
+        let dialers = match (spec.tables, spec.dialers) {
+            (DescriptorTables::One, _) => 1,
+            (DescriptorTables::Many, Some(dialers)) => usize::try_from(dialers).unwrap_or(window),
+            (DescriptorTables::Many, None) => {
+                thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_DIALERS))
+            }
+        };
+        let dialers = dialers.clamp(1, window);
+        let layout = Self::new(spec.tables, connections, dialers)?;
+        Ok((layout, dialers, window / dialers))
     }
 
     /// What the worker tells of it.

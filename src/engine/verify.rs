@@ -12,6 +12,9 @@ use crate::domain::{ConnCount, LossReason, VerifyReport, VerifyShare};
 /// Bytes of a token.
 pub(super) const TOKEN: usize = 16;
 
+/// The errno of bytes that came back changed (EBADMSG).
+pub(super) const WRONG_BYTES: LossReason = LossReason::Other(74);
+
 /// Examples told of connections that failed or were silent.
 const EXAMPLES: usize = 8;
 

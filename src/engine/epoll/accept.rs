@@ -2,14 +2,16 @@
 //! table is full, hands over, and from then on echoes bytes and notices closed peers.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
 use super::super::counters::TableCounters;
+use super::super::exhausted::{self, Exhausted};
 use super::super::turn::Waited;
 use super::serve::Shared;
-use crate::domain::{ConnectFailure, LossReason};
+use crate::domain::LossReason;
 use crate::kernel::sys::epoll::{Epoll, Happening, Watch};
 use crate::kernel::sys::fdtable::{Descriptor, close};
 use crate::kernel::sys::poll::{Interest, Patience, PollEntry, poll};
@@ -18,9 +20,6 @@ use crate::kernel::sys::socket::{self, Received};
 /// Sleep between a wake-up and accepting, so that connections are taken in batches: waking a thread seldom instead of for
 /// each connection makes 1.1 to 1.6 times the rate on two cores.
 const BATCH_PAUSE: Duration = Duration::from_millis(1);
-
-/// Wait before accepting again when the machine or the table has no room.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a drain waits for peers to close first, in milliseconds: a peer that has not yet been told to drain would
 /// count as lost what this end closes.
@@ -42,7 +41,7 @@ pub(super) struct Keeper<'a> {
     /// Bytes that a connection had no room to take back. Empty unless peers send and do not read.
     unsent: BTreeMap<Descriptor, Vec<u8>>,
     /// What accepting last failed by.
-    exhausted: Option<ConnectFailure>,
+    exhausted: Exhausted,
 }
 
 /// How a turn ended.
@@ -60,7 +59,7 @@ impl<'a> Keeper<'a> {
             first,
             bell: Descriptor::from_number(first.number() - 1),
             unsent: BTreeMap::new(),
-            exhausted: None,
+            exhausted: Exhausted::default(),
         }
     }
 
@@ -103,7 +102,7 @@ impl<'a> Keeper<'a> {
             self.handle(epoll, None);
             mine = self.room() > 0 && self.shared.turn.try_take();
         }
-        if !self.shared.ending.load(Ordering::Relaxed) {
+        if !self.shared.closing.ending() {
             // What comes is a peer that closes, or nothing within the time; in both cases this end closes now.
             let mut events = [Happening::NONE; 1];
             let _ = epoll.wait(&mut events, Some(PEERS_FIRST_MS));
@@ -128,7 +127,7 @@ impl<'a> Keeper<'a> {
             }
             // For want of memory only: then nothing was found, and there is a pause.
             if poll(&mut entries, Patience::Endless).is_err() {
-                thread::sleep(EXHAUSTED_PAUSE);
+                thread::sleep(exhausted::PAUSE);
                 continue;
             }
             if entries[..listeners].iter().any(PollEntry::found) {
@@ -177,40 +176,26 @@ impl<'a> Keeper<'a> {
                     Ok(Some(socket)) => socket,
                     Ok(None) => break,
                     Err(error) => {
-                        let errno = error.raw_os_error().unwrap_or(0);
-                        self.be_exhausted(ConnectFailure::from_errno(errno), "accept");
+                        self.be_exhausted(&error, "accept");
                         return;
                     }
                 };
                 if let Err(error) = epoll.add(socket, watch) {
                     socket::reset(socket);
-                    let errno = error.raw_os_error().unwrap_or(0);
-                    self.be_exhausted(ConnectFailure::from_errno(errno), "epoll_ctl");
+                    self.be_exhausted(&error, "epoll_ctl");
                     return;
                 }
-                self.exhausted = None;
+                self.exhausted.is_over();
                 self.counters().opened.add(1);
             }
         }
     }
 
-    /// Nothing more can be accepted for now: counts it once for each time that this begins, says so once, and waits.
-    fn be_exhausted(&mut self, failure: ConnectFailure, call: &str) {
-        if self.exhausted != Some(failure) && self.shared.ledger.count_failure(failure) == 0 {
-            /// ENOSPC of `epoll_ctl(2)`.
-            const NO_WATCHES: ConnectFailure = ConnectFailure::Other(28);
-            let hint = if failure == NO_WATCHES {
-                "raise fs.epoll.max_user_watches"
-            } else {
-                failure.hint()
-            };
-            let held = self.counters().established();
-            self.shared.ledger.warn(format!(
-                "the server cannot take more connections: {call}: {failure}, with {held} in its table; {hint}"
-            ));
-        }
-        self.exhausted = Some(failure);
-        thread::sleep(EXHAUSTED_PAUSE);
+    /// Nothing more can be accepted for now: says so, and waits.
+    fn be_exhausted(&mut self, error: &io::Error, call: &str) {
+        let held = self.counters().established();
+        self.exhausted.by(error, call, held, &self.shared.ledger);
+        thread::sleep(exhausted::PAUSE);
     }
 
     /// Handles what epoll has, after waiting for it.
@@ -343,7 +328,7 @@ impl<'a> Keeper<'a> {
     }
 
     fn closing(&self) -> bool {
-        self.shared.draining.load(Ordering::Relaxed)
+        self.shared.closing.draining()
     }
 
     fn listeners(&self) -> impl Iterator<Item = Descriptor> + use<> {

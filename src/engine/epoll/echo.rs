@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::verify::{Findings, Round, TOKEN, chosen};
+use super::super::verify::{Findings, Round, TOKEN, WRONG_BYTES, chosen};
 use super::hold::Shared;
 use crate::domain::LossReason;
 use crate::kernel::sys::fdtable::Descriptor;
@@ -14,9 +14,6 @@ const STALL: Duration = Duration::from_millis(100);
 
 /// Time between two looks at what was put aside.
 const LATE_LOOK: Duration = Duration::from_millis(50);
-
-/// The errno of bytes that came back changed (EBADMSG).
-const WRONG_BYTES: LossReason = LossReason::Other(74);
 
 /// Echoes under way.
 struct Window {

@@ -4,7 +4,7 @@
 //! ramp and 208 bytes of kernel memory for each connection; a sweep costs neither.
 
 use std::net::SocketAddrV4;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,9 +19,7 @@ use super::super::verify::Round;
 use super::super::{Dialing, EngineError, Ledger, Milestone, Running, Tables};
 use super::STACK;
 use super::connect::{Bench, Dialer};
-use crate::domain::{
-    ClientSpec, Counters, DescriptorTables, Keepalive, LatencyCounts, LossReason, VerifyShare,
-};
+use crate::domain::{ClientSpec, Counters, Keepalive, LatencyCounts, LossReason, VerifyShare};
 use crate::kernel::sys::fdtable::{self, Descriptor};
 use crate::kernel::sys::poll::{Interest, Patience, PollEntry, poll};
 use crate::kernel::sys::socket;
@@ -31,9 +29,6 @@ pub(super) const SWEEP_EVERY: Duration = Duration::from_secs(3);
 
 /// Sockets looked at by one call: 4 KiB of the stack.
 const SWEEP_CHUNK: usize = 512;
-
-/// Most threads that dial at once unless the spec says so.
-const MOST_DIALERS: usize = 4;
 
 /// What the threads of a client share.
 pub(super) struct Shared {
@@ -59,19 +54,8 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn start(spec: &ClientSpec, ledger: Ledger) -> Result<Self, EngineError> {
         let sources = Sources::new(&spec.shards, spec.ports)?;
-        let window = usize::try_from(spec.in_flight).unwrap_or(usize::MAX).max(1);
-        let dialers = match spec.dialers {
-            Some(dialers) => usize::try_from(dialers).unwrap_or(usize::MAX),
-            None => thread::available_parallelism()
-                .map_or(1, usize::from)
-                .min(MOST_DIALERS),
-        };
-        let dialers = match spec.tables {
-            DescriptorTables::One => 1,
-            DescriptorTables::Many => dialers.clamp(1, window),
-        };
-        let layout = Layout::new(spec.tables, sources.total(), dialers)?;
-        let benches: Vec<Bench> = (0..dialers).map(|_| Bench::new(window / dialers)).collect();
+        let (layout, dialers, window) = Layout::for_client(spec, sources.total())?;
+        let benches: Vec<Bench> = (0..dialers).map(|_| Bench::new(window)).collect();
         let latencies = benches
             .iter()
             .map(|bench| Arc::clone(&bench.latency))
@@ -88,7 +72,7 @@ impl Client {
             benches: Pool::new(benches),
             keepalive: spec.keepalive,
             timeout: Duration::from_millis(u64::from(spec.connect_timeout_ms.max(1))),
-            echo_window: (window / dialers).clamp(1, 256),
+            echo_window: window.clamp(1, 256),
         });
         let (ready, tables) = mpsc::channel();
         for index in 0..layout.count {
@@ -165,15 +149,7 @@ impl Dialing for Client {
     }
 
     fn take_latency(&self) -> Option<LatencyCounts> {
-        let mut sum = Latency::new();
-        for latency in &self.latencies {
-            let mut latency = latency.lock().unwrap_or_else(PoisonError::into_inner);
-            if !latency.is_empty() {
-                sum.add(&latency);
-                latency.clear();
-            }
-        }
-        (!sum.is_empty()).then(|| sum.take())
+        Latency::take_all(&self.latencies)
     }
 }
 

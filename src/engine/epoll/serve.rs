@@ -1,20 +1,22 @@
 //! The server: listeners, one thread for each descriptor table, and the end of both.
 
 use std::net::SocketAddrV4;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier, Condvar, Mutex, PoisonError, mpsc};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 
+use super::super::closing::Closing;
 use super::super::counters::TableCounters;
+use super::super::listen::Listeners;
 use super::super::table::Layout;
 use super::super::turn::Turn;
-use super::super::{EngineError, Ledger, Milestone, Running, Serving, Tables};
+use super::super::{EngineError, Ledger, Running, Serving, Tables};
 use super::STACK;
 use super::accept::Keeper;
 use crate::domain::{Acceptors, Counters, DescriptorTables, ServerSpec};
 use crate::kernel::sys::epoll::Bell;
 use crate::kernel::sys::fdtable::{self, Descriptor};
-use crate::kernel::sys::socket::{self, RawAddress};
+use crate::kernel::sys::socket;
 
 /// Connections beyond the planned ones that there is room for: handshakes that a client gave up and began anew.
 const SLACK: u64 = 64;
@@ -30,33 +32,18 @@ pub(super) struct Shared {
     pub(super) read: bool,
     /// Whether acceptors are woken by epoll, several at a time, as an ordinary program has it.
     pub(super) exclusive: bool,
-    /// What ends now is not lost.
-    pub(super) draining: AtomicBool,
-    /// Peers have no time left to close first.
-    pub(super) ending: AtomicBool,
+    pub(super) closing: Closing,
     pub(super) told_full: AtomicBool,
-    undrained: Mutex<Undrained>,
-    drained: Condvar,
-}
-
-struct Undrained {
-    threads: usize,
-    closed: u64,
 }
 
 /// The server.
 pub(super) struct Server {
     shared: Arc<Shared>,
-    listening: Vec<SocketAddrV4>,
-    /// In the process's own table.
-    listeners: Mutex<Vec<Descriptor>>,
+    listeners: Listeners,
 }
 
 impl Server {
     pub(super) fn start(spec: &ServerSpec, ledger: Ledger) -> Result<Self, EngineError> {
-        if spec.listen.is_empty() {
-            return Err(EngineError::NoAddress);
-        }
         let acceptors = match spec.acceptors {
             Acceptors::Auto => 1,
             Acceptors::Count(count) => count.get(),
@@ -68,15 +55,7 @@ impl Server {
             wanted: layout.count,
             why,
         })?;
-        let mut listeners = Vec::with_capacity(spec.listen.len());
-        for address in &spec.listen {
-            listeners.push(listen(*address, spec)?);
-        }
-        let listening = listeners
-            .iter()
-            .zip(&spec.listen)
-            .map(|(listener, asked)| socket::local_address(*listener).unwrap_or(*asked))
-            .collect();
+        let listeners = Listeners::open(spec)?;
         let threads = match (spec.accept, spec.tables) {
             (false, _) => 0,
             (true, DescriptorTables::One) => threads,
@@ -86,16 +65,13 @@ impl Server {
             layout,
             turn: Turn::new(acceptors, threads, bell),
             counters: (0..threads).map(|_| TableCounters::default()).collect(),
+            closing: Closing::new(threads, ledger.clone()),
             ledger,
             read: spec.read,
             exclusive: matches!(spec.acceptors, Acceptors::Count(_)),
-            draining: AtomicBool::new(false),
-            ending: AtomicBool::new(false),
             told_full: AtomicBool::new(false),
-            undrained: Mutex::new(Undrained { threads, closed: 0 }),
-            drained: Condvar::new(),
         });
-        let mut keep = listeners.clone();
+        let mut keep = listeners.descriptors();
         keep.push(shared.turn.bell().descriptor());
         if spec.accept {
             match spec.tables {
@@ -103,21 +79,7 @@ impl Server {
                 DescriptorTables::One => start_one(&shared, &keep)?,
             }
         }
-        Ok(Self {
-            shared,
-            listening,
-            listeners: Mutex::new(listeners),
-        })
-    }
-
-    fn close_listeners(&self) {
-        let mut listeners = self
-            .listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        for listener in listeners.drain(..) {
-            fdtable::close(listener);
-        }
+        Ok(Self { shared, listeners })
     }
 }
 
@@ -211,45 +173,11 @@ fn reset_all(first: Descriptor, limit: u64) {
     }
 }
 
-fn listen(address: SocketAddrV4, spec: &ServerSpec) -> Result<Descriptor, EngineError> {
-    let failed = |what| move |why| EngineError::Listen { address, what, why };
-    let listener = socket::stream().map_err(failed("socket"))?;
-    let prepare = || {
-        socket::reuse_address(listener).map_err(failed("SO_REUSEADDR"))?;
-        if let Some(keepalive) = spec.keepalive {
-            socket::keepalive(listener, keepalive).map_err(failed("SO_KEEPALIVE"))?;
-        }
-        if spec.tables == DescriptorTables::Many {
-            // Inherited by every accepted socket: even a server that is killed leaves no orphan. An ordinary program does
-            // not do this, so the variant that plays one does not either.
-            socket::reset_on_close(listener).map_err(failed("SO_LINGER"))?;
-        }
-        socket::bind(listener, &RawAddress::new(address)).map_err(failed("bind"))?;
-        socket::listen(listener, spec.backlog).map_err(failed("listen"))
-    };
-    match prepare() {
-        Ok(()) => Ok(listener),
-        Err(error) => {
-            fdtable::close(listener);
-            Err(error)
-        }
-    }
-}
-
 impl Shared {
     /// A thread has stopped and its connections are closed.
     fn drain_part_done(&self, index: usize, held: u64) {
         self.counters[index].closed.add(held);
-        let mut undrained = self
-            .undrained
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        undrained.threads = undrained.threads.saturating_sub(1);
-        undrained.closed += held;
-        if undrained.threads == 0 {
-            self.ledger.reached(Milestone::Drained(undrained.closed));
-            self.drained.notify_all();
-        }
+        self.closing.part_done(held);
     }
 }
 
@@ -266,33 +194,20 @@ impl Running for Server {
     }
 
     fn drain(&self) {
-        self.shared.draining.store(true, Ordering::Relaxed);
-        self.close_listeners();
+        self.shared.closing.drain();
+        self.listeners.close();
         self.shared.turn.close();
-        if self.shared.counters.is_empty() {
-            self.shared.ledger.reached(Milestone::Drained(0));
-        }
     }
 
     fn end(&self) {
-        self.shared.ending.store(true, Ordering::Relaxed);
+        self.shared.closing.end();
         self.drain();
-        let undrained = self
-            .shared
-            .undrained
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        drop(
-            self.shared
-                .drained
-                .wait_while(undrained, |undrained| undrained.threads > 0)
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        self.shared.closing.wait();
     }
 }
 
 impl Serving for Server {
     fn listening(&self) -> Vec<SocketAddrV4> {
-        self.listening.clone()
+        self.listeners.addresses.clone()
     }
 }

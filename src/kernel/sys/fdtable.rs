@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use super::check;
 
@@ -94,6 +94,16 @@ pub fn grow(size: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// A second descriptor for the same open file, in the calling thread's table, with an owner.
+///
+/// # Errors
+/// EBADF, EMFILE.
+pub fn duplicate(descriptor: Descriptor) -> io::Result<OwnedFd> {
+    let copy = duplicate_from(descriptor, 0)?;
+    // SAFETY: the kernel has just made this number for us, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy.0) })
+}
+
 /// Closes a descriptor. What close(2) returns says nothing that a caller could act on: the number is free in any case.
 pub fn close(descriptor: Descriptor) {
     // SAFETY: close takes a number and touches no memory of ours; no owner of the number exists, see `Descriptor`.
@@ -161,7 +171,6 @@ fn duplicate_from(descriptor: Descriptor, lowest: RawFd) -> io::Result<Descripto
 mod tests {
     use std::fs::File;
     use std::io::Read;
-    use std::os::fd::FromRawFd;
     use std::thread;
 
     use super::*;

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)] // here alone; each block argues its safety
 
+pub mod allocator;
 pub mod capability;
 pub mod epoll;
 pub mod fdtable;
