@@ -41,6 +41,11 @@ pub(super) fn tenths(number: f64) -> String {
     format!("{number:.1}")
 }
 
+/// With two decimals.
+pub(super) fn hundredths(number: f64) -> String {
+    format!("{number:.2}")
+}
+
 /// Bytes for each connection: `8,130 B`.
 pub(super) fn bytes_each(bytes: f64) -> String {
     format!("{} B", figure(bytes))

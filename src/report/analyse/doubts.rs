@@ -2,7 +2,7 @@
 
 use crate::domain::{
     CpuTicks, HostFacts, NamespaceSample, Phase, Reading, RestoreOutcome, Sample, SizeSource,
-    VerifyShare,
+    VerifyShare, WorkerSpec,
 };
 use crate::plan::Plan;
 
@@ -159,7 +159,8 @@ fn machine(grounds: &Grounds<'_>, first: &Sample, last: &Sample, doubts: &mut Ve
             crate::report::number::bytes((most - before) as f64)
         ));
     }
-    ramp_processors(grounds.story.during_ramp(grounds.samples), doubts);
+    let pace = pace(grounds.plan);
+    ramp_processors(grounds.story.during_ramp(grounds.samples), pace, doubts);
     if let (Some(then), Some(now)) = (
         first.observer_cpu_seconds.present(),
         last.observer_cpu_seconds.present(),
@@ -185,7 +186,28 @@ fn machine(grounds: &Grounds<'_>, first: &Sample, last: &Sample, doubts: &mut Ve
     }
 }
 
-fn ramp_processors(during: &[Sample], doubts: &mut Vec<String>) {
+/// What set the pace of the ramp.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// A planned rate.
+    Planned,
+    /// Nothing but the machine.
+    Unbounded,
+}
+
+fn pace(plan: &Reading<Plan>) -> Pace {
+    let planned = plan.present().is_some_and(|plan| {
+        let mut workers = plan.workers.iter();
+        workers.any(|spec| matches!(spec, WorkerSpec::Client(client) if client.rate.is_some()))
+    });
+    if planned {
+        Pace::Planned
+    } else {
+        Pace::Unbounded
+    }
+}
+
+fn ramp_processors(during: &[Sample], pace: Pace, doubts: &mut Vec<String>) {
     let (Some(first), Some(last)) = (during.first(), during.last()) else {
         return;
     };
@@ -198,7 +220,7 @@ fn ramp_processors(during: &[Sample], doubts: &mut Vec<String>) {
             percent(shares.steal)
         ));
     }
-    if shares.idle < IDLE_SHARE {
+    if shares.idle < IDLE_SHARE && pace == Pace::Unbounded {
         doubts.push(format!(
             "The processors were busy throughout the ramp ({} idle), and clients and server share them: the rate is that of both together, not the server's own limit.",
             percent(shares.idle)

@@ -23,7 +23,7 @@ pub(super) fn series(
     let drain = story.began(Phase::Drain);
     Series {
         connections: connections(story),
-        rate: rate(&story.opened, ramp),
+        rate: rate(&evened(&story.opened), ramp),
         memory: samples
             .iter()
             .filter_map(|sample| Some((sample.at_seconds, memory(sample)?)))
@@ -45,7 +45,7 @@ pub(super) fn series(
             .filter_map(|pair| Some((pair[1].at_seconds, processor::between(&pair[0], &pair[1])?)))
             .collect(),
         listen_drops: listen_drops(samples),
-        drain: drain.map_or_else(Vec::new, |began| closing(samples, base, began)),
+        drain: drain.map_or_else(Vec::new, |began| closing(story, began)),
         phases: story.began.clone(),
     }
 }
@@ -53,7 +53,7 @@ pub(super) fn series(
 /// Connections held, from what clients say; level until the next change.
 fn connections(story: &Story) -> Vec<(f64, f64)> {
     let ramp = story.ramp().map(|(from, _)| (from, 0.0));
-    let told = story.held.iter().map(|(at, held)| (*at, *held as f64));
+    let told = evened(&story.held);
     let mut line: Vec<(f64, f64)> = Vec::new();
     for (at, held) in ramp.into_iter().chain(told) {
         // Nothing is told while nothing changes: what was held stayed until shortly before this.
@@ -69,24 +69,41 @@ fn connections(story: &Story) -> Vec<(f64, f64)> {
     line
 }
 
+/// One point for each interval of progress, the last one in it: each client tells its own at a time of its own, and the
+/// sum would climb in steps.
+fn evened(told: &[(f64, u64)]) -> Vec<(f64, f64)> {
+    let mut even: Vec<(f64, f64)> = Vec::new();
+    for (at, count) in told {
+        let interval = |at: f64| (at / PROGRESS_SECONDS).floor();
+        if even
+            .last()
+            .is_some_and(|(before, _)| interval(*before) >= interval(*at))
+        {
+            even.pop();
+        }
+        even.push((*at, *count as f64));
+    }
+    even
+}
+
 /// A worker tells its progress so often while something changes.
 const PROGRESS_SECONDS: f64 = 0.25;
 /// Longer silence than this means that nothing changed.
 const SILENCE_SECONDS: f64 = 4.0 * PROGRESS_SECONDS;
 
-fn rate(opened: &[(f64, u64)], ramp: Option<(f64, f64)>) -> Vec<(f64, f64)> {
+fn rate(opened: &[(f64, f64)], ramp: Option<(f64, f64)>) -> Vec<(f64, f64)> {
     let Some((began, ended)) = ramp else {
         return Vec::new();
     };
     let mut rates = Vec::new();
-    let mut from = (began, 0);
+    let mut from = (began, 0.0);
     let during = opened
         .iter()
         .filter(|(at, _)| *at <= ended + PROGRESS_SECONDS);
     for (at, count) in during {
         let (then, before) = from;
         if at - then >= RATE_SECONDS {
-            let rate = count.saturating_sub(before) as f64 / (at - then);
+            let rate = (count - before).max(0.0) / (at - then);
             rates.push((*at, rate));
             from = (*at, *count);
         }
@@ -132,15 +149,10 @@ fn listen_drops(samples: &[Sample]) -> Vec<(f64, f64)> {
     }
 }
 
-fn closing(samples: &[Sample], base: Option<&Sample>, began: f64) -> Vec<(f64, f64)> {
-    let Some(base) = base else {
-        return Vec::new();
-    };
-    let before = samples.iter().rfind(|sample| sample.at_seconds <= began);
-    let after = samples.iter().filter(|sample| sample.at_seconds > began);
-    before
-        .into_iter()
-        .chain(after)
-        .filter_map(|sample| Some(((sample.at_seconds - began).max(0.0), held_in(sample, base)?)))
-        .collect()
+/// Connections left, as the clients tell while they close them.
+fn closing(story: &Story, began: f64) -> Vec<(f64, f64)> {
+    let first = (0.0, story.held_at(began).as_f64());
+    let later = story.held.iter().filter(|(at, _)| *at > began);
+    let later = later.map(|(at, held)| (at - began, *held as f64));
+    [first].into_iter().chain(later).collect()
 }

@@ -5,7 +5,7 @@ mod canvas;
 use plotters::style::RGBColor;
 
 use super::model::{LatencyAt, Report, Series, Slope};
-use super::number::{grouped, micros, tenths, whole};
+use super::number::{grouped, hundredths, micros, tenths, whole};
 use crate::domain::Phase;
 use canvas::{Axis, Canvas, Line, NameAt, Scale, Shade};
 
@@ -278,7 +278,11 @@ fn drain(points: &[(f64, f64)]) -> Result<Option<Chart>, ChartError> {
         x: Axis::of(
             "seconds since the closing began",
             points.iter().map(|(x, _)| *x),
-            tenths,
+            if points.last().is_some_and(|(last, _)| *last > 2.0) {
+                tenths
+            } else {
+                hundredths
+            },
         ),
         y: Axis::of("connections left", points.iter().map(|(_, y)| *y), whole),
         scale: Scale::Linear,

@@ -1,7 +1,7 @@
 //! The section on the machine and the settings in force.
 
 use super::page::{Column, Page};
-use crate::domain::{HostFacts, Limit, Reading, RestoreOutcome, SettingScope};
+use crate::domain::{HostFacts, Limit, Reading, RestoreOutcome, SettingRecord, SettingScope};
 use crate::report::model::Report;
 use crate::report::number::grouped;
 
@@ -149,35 +149,24 @@ fn settings(page: &mut Page, report: &Report) {
     }
     let or_absent =
         |value: &Option<String>| value.clone().unwrap_or_else(|| "no such key".to_owned());
-    let rows: Vec<Vec<String>> = report
-        .settings
-        .iter()
-        .map(|record| {
-            let of_host = record.change.scope == SettingScope::Host;
-            let restored = match report.restored.get(&record.change.key) {
-                _ if !of_host => "gone with the namespace".to_owned(),
-                _ if !record.changed => "was left alone".to_owned(),
-                Some(RestoreOutcome::Restored) => "yes".to_owned(),
-                Some(RestoreOutcome::AlreadyThere) => "it was already".to_owned(),
-                Some(RestoreOutcome::ChangedByOthers(value)) => {
-                    format!("no: somebody else wrote {value}")
-                }
-                Some(RestoreOutcome::Failed(error)) => format!("**no**: {error}"),
-                None => "**unknown**".to_owned(),
-            };
-            vec![
-                record.place(),
-                format!("`{}`", record.change.key),
-                or_absent(&record.before),
-                record.change.wanted.to_string(),
-                record
-                    .error
-                    .clone()
-                    .unwrap_or_else(|| or_absent(&record.in_force)),
-                restored,
-            ]
-        })
-        .collect();
+    // What is the same in several places is one row.
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for record in &report.settings {
+        let cells = vec![
+            format!("`{}`", record.change.key),
+            or_absent(&record.before),
+            record.change.wanted.to_string(),
+            record
+                .error
+                .clone()
+                .unwrap_or_else(|| or_absent(&record.in_force)),
+            put_back(report, record),
+        ];
+        match rows.iter_mut().find(|row| row[1..] == cells) {
+            Some(row) => row[0] = format!("{}, {}", row[0], record.place()),
+            None => rows.push([vec![record.place()], cells].concat()),
+        }
+    }
     page.table(
         &[
             ("Where", Column::Left),
@@ -189,4 +178,20 @@ fn settings(page: &mut Page, report: &Report) {
         ],
         &rows,
     );
+}
+
+fn put_back(report: &Report, record: &SettingRecord) -> String {
+    if record.change.scope == SettingScope::Namespace {
+        return "gone with the namespace".to_owned();
+    }
+    if !record.changed {
+        return "was left alone".to_owned();
+    }
+    match report.restored.get(&record.change.key) {
+        Some(RestoreOutcome::Restored) => "yes".to_owned(),
+        Some(RestoreOutcome::AlreadyThere) => "it was already".to_owned(),
+        Some(RestoreOutcome::ChangedByOthers(value)) => format!("no: somebody else wrote {value}"),
+        Some(RestoreOutcome::Failed(error)) => format!("**no**: {error}"),
+        None => "**unknown**".to_owned(),
+    }
 }

@@ -1,0 +1,146 @@
+//! Reports of recorded runs: what they say, that they obey the published schema, and that a recording cut off anywhere
+//! still makes a report.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use c1m::domain::RunVerdict;
+use c1m::plan::Plan;
+use c1m::record::{self, EVENTS, Recording, SAMPLES};
+use c1m::report;
+use proptest::prelude::*;
+
+const ARTICLE: &str = "20261123T063951Z-article-f79a8027";
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/runs")
+        .join(name)
+}
+
+#[test]
+fn the_recorded_run_makes_the_report_that_it_made() {
+    let (report, drawn) = report::render(&fixture(ARTICLE)).expect("renders");
+    assert_eq!(report.result.verdict, RunVerdict::Held);
+    insta::assert_snapshot!("article_page", report::markdown(&report, &drawn));
+    insta::assert_json_snapshot!("article_result", report::result(&report));
+    let names: Vec<&str> = drawn.iter().map(|chart| chart.file).collect();
+    assert_eq!(
+        names,
+        [
+            "connections.svg",
+            "rate.svg",
+            "memory.svg",
+            "memory-over-connections.svg",
+            "latency.svg",
+            "cpu.svg",
+            "drain.svg"
+        ]
+    );
+}
+
+#[test]
+fn its_result_obeys_the_published_schema() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab/schema/result.schema.json");
+    let schema = fs::read_to_string(path).expect("is published");
+    let schema = serde_json::from_str(&schema).expect("is JSON");
+    let validator = jsonschema::validator_for(&schema).expect("is a schema");
+    let (report, _) = report::render(&fixture(ARTICLE)).expect("renders");
+    let document = serde_json::to_value(report::result(&report)).expect("encodes");
+    let errors: Vec<String> = validator
+        .iter_errors(&document)
+        .map(|error| error.to_string())
+        .collect();
+    assert!(errors.is_empty(), "{errors:?}");
+}
+
+/// The parts of the closing sum, the residual included, are the drop of `MemFree`: on a machine where other programs took
+/// hundreds of megabytes meanwhile.
+#[test]
+fn the_sum_closes() {
+    let (report, _) = report::render(&fixture(ARTICLE)).expect("renders");
+    let memory = report.memory.present().expect("measured");
+    let lists = memory.per_cpu_free.present().expect("read").0;
+    let rows: f64 = memory.parts.iter().map(|part| part.delta).sum();
+    assert!((rows + lists + memory.residual - memory.free_drop).abs() < 1.0);
+    let both = &report.result.memory.both;
+    let sum = both.user_bytes_per_connection.expect("known")
+        + both.kernel_bytes_per_connection.expect("known");
+    assert!((sum - both.bytes_per_connection.expect("known")).abs() < 1e-6);
+}
+
+#[test]
+fn the_verb_writes_what_it_prints() {
+    let run = tempfile::tempdir().expect("a directory");
+    for entry in fs::read_dir(fixture(ARTICLE)).expect("is there") {
+        let entry = entry.expect("an entry");
+        fs::copy(entry.path(), run.path().join(entry.file_name())).expect("copies");
+    }
+    let printed = |format: &str| {
+        let output = assert_cmd::Command::new(env!("CARGO_BIN_EXE_c1m"))
+            .args(["report", "--format", format])
+            .arg(run.path())
+            .output()
+            .expect("runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("is text")
+    };
+    let read = |name: &str| fs::read_to_string(run.path().join(name)).expect("is written");
+    assert_eq!(printed("json"), read("result.json"));
+    assert_eq!(printed("markdown"), read("report.md"));
+    assert!(printed("text").starts_with("HELD 12,000 of 12,000"));
+    for line in read("report.md").lines() {
+        if let Some(chart) = line
+            .split_once("](charts/")
+            .and_then(|(_, rest)| rest.strip_suffix(')'))
+        {
+            assert!(read(&format!("charts/{chart}")).starts_with("<svg"));
+        }
+    }
+}
+
+#[test]
+fn the_verb_refuses_what_is_no_run() {
+    let empty = tempfile::tempdir().expect("a directory");
+    let output = assert_cmd::Command::new(env!("CARGO_BIN_EXE_c1m"))
+        .arg("report")
+        .arg(empty.path())
+        .output()
+        .expect("runs");
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).expect("is text");
+    assert!(message.contains("is not a run directory"), "{message}");
+    assert!(message.contains("hint: "), "{message}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    /// Power is lost at any byte: the report is made, and never claims that the run was held unless it came to its end.
+    #[test]
+    fn a_recording_cut_off_anywhere_makes_an_honest_report(events in 0.0..1.0_f64, samples in 0.0..1.0_f64) {
+        let run = tempfile::tempdir().expect("a directory");
+        for entry in fs::read_dir(fixture(ARTICLE)).expect("is there") {
+            let entry = entry.expect("an entry");
+            fs::copy(entry.path(), run.path().join(entry.file_name())).expect("copies");
+        }
+        for (name, share) in [(EVENTS, events), (SAMPLES, samples)] {
+            let path = run.path().join(name);
+            let mut bytes = fs::read(&path).expect("reads");
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+            bytes.truncate((bytes.len() as f64 * share) as usize);
+            fs::write(&path, &bytes).expect("writes");
+        }
+        let recording: Recording<Plan> = record::read(run.path()).expect("reads");
+        let report = report::analyse(&recording);
+        let drawn = report::charts(&report).expect("draws");
+        let page = report::markdown(&report, &drawn);
+        prop_assert!(page.starts_with("**"));
+        prop_assert!(!page.contains("NaN") && !page.contains("inf "), "{}", page);
+        let text = report::text(&report);
+        prop_assert!(!text.is_empty());
+        if report.result.verdict == RunVerdict::Held {
+            let text = fs::read_to_string(run.path().join(EVENTS)).expect("reads");
+            prop_assert!(text.contains("\"verified\""));
+        }
+    }
+}
