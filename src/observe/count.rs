@@ -9,9 +9,7 @@ use std::{io, thread};
 use serde::Serialize;
 
 use crate::domain::{ConnCount, StateCounts, TcpState};
-use crate::kernel::netlink::sock_diag::{
-    DiagError, Family, ListedSocket, Part, SockDiag, StateSet,
-};
+use crate::kernel::netlink::sock_diag::{DiagError, Family, ListedSocket, SockDiag, StateSet};
 use crate::kernel::procfs::{ProcError, Procfs};
 use crate::kernel::sys::netns::NetworkNamespace;
 
@@ -69,21 +67,7 @@ impl CountError {
 pub fn count_sockets(listen: &[SocketAddrV4]) -> Result<SocketCount, CountError> {
     let began = Instant::now();
     let ends = Ends::of(listen);
-    let ends = &ends;
-    // Both belong to this thread's namespace, whichever thread reads them.
-    let (mut low, mut high) = (SockDiag::open()?, SockDiag::open()?);
-    let (low, high) = thread::scope(|scope| -> Result<_, CountError> {
-        let high = thread::Builder::new()
-            .name("count".into())
-            .spawn_scoped(scope, move || tally(&mut high, Part::HighPorts, ends))
-            .map_err(CountError::Thread)?;
-        let low = tally(&mut low, Part::LowPorts, ends)?;
-        match high.join() {
-            Ok(high) => Ok((low, high?)),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })?;
-    let mut all = low.and(high);
+    let mut all = tally(&ends)?;
     all.resolve();
     Ok(SocketCount {
         server: all.server.states(),
@@ -227,15 +211,6 @@ impl Tallies {
         }
     }
 
-    fn and(mut self, more: Self) -> Self {
-        self.server.add_all(&more.server);
-        self.client.add_all(&more.client);
-        self.other.add_all(&more.other);
-        self.either.extend(more.either);
-        self.listens_here |= more.listens_here;
-        self
-    }
-
     /// Of two sockets that are each other's peers one is the server's. One whose peer is elsewhere is the server's where
     /// the server listens, else the client's.
     fn resolve(&mut self) {
@@ -271,12 +246,6 @@ impl Tally {
         self.0[usize::from(state.number())] += 1;
     }
 
-    fn add_all(&mut self, more: &Self) {
-        for (count, more) in self.0.iter_mut().zip(&more.0) {
-            *count += more;
-        }
-    }
-
     fn states(&self) -> StateCounts {
         let named = (1_u8..).zip(&self.0[1..]).filter(|(_, count)| **count > 0);
         let states: BTreeMap<_, _> = named
@@ -286,11 +255,12 @@ impl Tally {
     }
 }
 
-/// Lists one part of the sockets. A server of another kind may listen on an IPv6 socket and have IPv4 connections there.
-fn tally(diag: &mut SockDiag, part: Part, ends: &Ends) -> Result<Tallies, DiagError> {
+/// Lists all sockets. A server of another kind may listen on an IPv6 socket and have IPv4 connections there.
+fn tally(ends: &Ends) -> Result<Tallies, DiagError> {
+    let mut diag = SockDiag::open()?;
     let mut tallies = Tallies::default();
     for family in [Family::V4, Family::V6] {
-        diag.for_each(family, StateSet::ALL, part, |socket| {
+        diag.for_each(family, StateSet::ALL, |socket| {
             tallies.add(socket, ends.end_of(socket));
         })?;
     }

@@ -116,56 +116,6 @@ pub struct ListedSocket {
     pub send_queue: u32,
 }
 
-/// A part of the sockets by their ports, chosen by the kernel, so that two threads can list at the same time. The two halves
-/// have every socket between them, each in one. A connection whose one port is fixed falls into one by its other port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// All of them.
-    Whole,
-    /// Both ports below 33280, the middle of the unprivileged ones.
-    LowPorts,
-    /// One port at least from there on.
-    HighPorts,
-}
-
-/// The middle of the ports from 1024 to 65535.
-const MIDDLE_PORT: u16 = 33_280;
-
-impl Part {
-    /// The filter as the kernel's small program (`inet_diag_bc_run`): operations of four bytes - code, jump if true, jump if
-    /// false - each comparison with its port in the place of a second one. A jump to the end takes the socket, one four
-    /// bytes further leaves it out.
-    fn program(self) -> Vec<u8> {
-        const JUMP: u8 = 1;
-        const SOURCE_FROM: u8 = 2;
-        const SOURCE_UP_TO: u8 = 3;
-        const TARGET_FROM: u8 = 4;
-        const TARGET_UP_TO: u8 = 5;
-        let operations: &[(u8, u8, u16)] = match self {
-            Self::Whole => &[],
-            Self::LowPorts => &[
-                (TARGET_UP_TO, 8, 20),
-                (0, 0, MIDDLE_PORT - 1),
-                (SOURCE_UP_TO, 8, 12),
-                (0, 0, MIDDLE_PORT - 1),
-            ],
-            Self::HighPorts => &[
-                (TARGET_FROM, 8, 12),
-                (0, 0, MIDDLE_PORT),
-                (JUMP, 4, 12),
-                (SOURCE_FROM, 8, 12),
-                (0, 0, MIDDLE_PORT),
-            ],
-        };
-        let mut program = Vec::new();
-        for (code, yes, no) in operations {
-            program.extend([*code, *yes]);
-            program.extend(no.to_ne_bytes());
-        }
-        program
-    }
-}
-
 /// A netlink socket for one list after the other.
 #[derive(Debug)]
 pub struct SockDiag {
@@ -192,7 +142,7 @@ impl SockDiag {
         })
     }
 
-    /// Shows every TCP socket of `family` in one of `states` and in `part` to `each`. Sockets that change while the list is made may be
+    /// Shows every TCP socket of `family` in one of `states` to `each`. Sockets that change while the list is made may be
     /// missing, or be there twice.
     ///
     /// # Errors
@@ -201,16 +151,11 @@ impl SockDiag {
         &mut self,
         family: Family,
         states: StateSet,
-        part: Part,
         mut each: impl FnMut(&ListedSocket),
     ) -> Result<(), DiagError> {
         let failed = |source: io::Error| DiagError::Dump { family, source };
-        send(
-            &self.socket,
-            &request(family, states, part),
-            SendFlags::empty(),
-        )
-        .map_err(|errno| failed(errno.into()))?;
+        send(&self.socket, &request(family, states), SendFlags::empty())
+            .map_err(|errno| failed(errno.into()))?;
         loop {
             let length = match recv(&self.socket, &mut self.buffer[..], RecvFlags::empty()) {
                 Ok((_, length)) => length,
@@ -236,32 +181,20 @@ enum Progress {
     Refused(i32),
 }
 
-/// The request as it travels: header, `struct inet_diag_req_v2`, and the filter as an attribute.
-fn request(family: Family, states: StateSet, part: Part) -> Vec<u8> {
-    /// `INET_DIAG_REQ_BYTECODE`.
-    const BYTECODE: u16 = 1;
-    let program = part.program();
-    let mut body = vec![0; REQUEST];
-    body[0] = match family {
+/// The request as it travels: header, then `struct inet_diag_req_v2`.
+fn request(family: Family, states: StateSet) -> [u8; HEADER + REQUEST] {
+    let mut bytes = [0; HEADER + REQUEST];
+    let length = u32::try_from(bytes.len()).expect("a request has 72 bytes");
+    bytes[0..4].copy_from_slice(&length.to_ne_bytes());
+    bytes[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
+    bytes[6..8].copy_from_slice(&REQUEST_DUMP.to_ne_bytes());
+    bytes[HEADER] = match family {
         Family::V4 => AF_INET,
         Family::V6 => AF_INET6,
     };
-    body[1] = TCP;
-    body[4..8].copy_from_slice(&states.0.to_ne_bytes());
-    if !program.is_empty() {
-        let length = u16::try_from(4 + program.len()).expect("a filter has at most 24 bytes");
-        body.extend(length.to_ne_bytes());
-        body.extend(BYTECODE.to_ne_bytes());
-        body.extend(program);
-    }
-    let length = u32::try_from(HEADER + body.len()).expect("a request has some 100 bytes");
-    let mut message = length.to_ne_bytes().to_vec();
-    message.extend(BY_FAMILY.to_ne_bytes());
-    message.extend(REQUEST_DUMP.to_ne_bytes());
-    // Sequence and port: the kernel needs neither.
-    message.extend([0; 8]);
-    message.extend(body);
-    message
+    bytes[HEADER + 1] = TCP;
+    bytes[HEADER + 4..HEADER + 8].copy_from_slice(&states.0.to_ne_bytes());
+    bytes
 }
 
 /// `AF_INET` and `AF_INET6`, the same on every architecture.
