@@ -73,10 +73,7 @@ fn a_second_ctrl_c_stops_the_waiting_and_names_the_command_that_cleans_up() {
     assert_eq!(workers.len(), 2, "a server and a client");
     // A worker that is stopped cannot be drained: the runner has to wait for it, which is what the second signal is for.
     for pid in &workers {
-        Command::new("kill")
-            .args(["-STOP", &pid.to_string()])
-            .status()
-            .expect("kill runs");
+        kill(*pid, "STOP");
     }
     run.signal("INT");
     run.await_line("{\"phase\":\"drain\"}");
@@ -84,10 +81,7 @@ fn a_second_ctrl_c_stops_the_waiting_and_names_the_command_that_cleans_up() {
     let ended = run.finish().expect(130);
     assert!(ended.stderr.contains("c1m clean"), "{}", ended.stderr);
     for pid in &workers {
-        Command::new("kill")
-            .args(["-CONT", &pid.to_string()])
-            .status()
-            .expect("kill runs");
+        kill(*pid, "CONT");
     }
     await_gone(&workers);
 }
@@ -129,10 +123,7 @@ fn a_killed_server_ends_the_run_within_five_seconds_of_its_death() {
     let mut run = start(&lab);
     run.await_line("{\"phase\":\"hold\"}");
     let server = workers_of(run.pid())[0];
-    Command::new("kill")
-        .args(["-KILL", &server.to_string()])
-        .status()
-        .expect("kill runs");
+    kill(server, "KILL");
     run.await_line("server was ended by signal 9");
     let ended = run.finish();
     assert_eq!(ended.code(), 6, "{}", ended.stderr);
@@ -146,12 +137,37 @@ fn a_killed_client_ends_the_run_and_its_losses_are_counted() {
     let mut run = start(&lab);
     run.await_line("{\"phase\":\"hold\"}");
     let client = workers_of(run.pid())[1];
-    Command::new("kill")
-        .args(["-KILL", &client.to_string()])
-        .status()
-        .expect("kill runs");
+    kill(client, "KILL");
     run.await_line("client-1 was ended by signal 9");
     let ended = run.finish();
     assert_eq!(ended.code(), 6, "{}", ended.stderr);
     assert!(lab.report().contains("client-1"));
+}
+
+#[test]
+fn a_worker_killed_at_any_phase_is_named_and_leaves_nothing() {
+    for (phase, code) in [("baseline", 6), ("ramp", 6)] {
+        let lab = Lab::new();
+        let mut run = start(&lab);
+        run.await_line(&format!("{{\"phase\":\"{phase}\"}}"));
+        let workers = workers_of(run.pid());
+        assert_eq!(workers.len(), 2, "a server and a client");
+        kill(workers[1], "KILL");
+        run.await_line("client-1 was ended by signal 9");
+        let ended = run.finish();
+        assert_eq!(ended.code(), code, "in {phase}: {}", ended.stderr);
+        await_gone(&workers);
+        assert!(
+            lab.report().contains("client-1 was ended by signal 9"),
+            "in {phase}"
+        );
+    }
+}
+
+fn kill(pid: u32, signal: &str) {
+    let sent = Command::new("kill")
+        .args([format!("-{signal}"), pid.to_string()])
+        .status()
+        .expect("kill runs");
+    assert!(sent.success(), "kill -{signal} {pid}");
 }
