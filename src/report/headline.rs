@@ -23,8 +23,10 @@ pub(super) fn headline(result: &RunResult) -> String {
         }
         _ => String::new(),
     };
-    let hold = if result.hold_seconds > 0.0 {
+    let hold = if result.hold_seconds >= SHORTEST_HOLD_SECONDS {
         format!(" for {}", seconds(result.hold_seconds))
+    } else if result.verdict == RunVerdict::Held {
+        " without a hold".to_owned()
     } else {
         ", not held".to_owned()
     };
@@ -35,6 +37,9 @@ pub(super) fn headline(result: &RunResult) -> String {
         grouped(count)
     )
 }
+
+/// A scenario may ask for no hold; its phase is then over at once.
+const SHORTEST_HOLD_SECONDS: f64 = 0.01;
 
 /// Memory per connection of the server where it is known, else of both ends.
 fn memory(result: &RunResult) -> Option<String> {
