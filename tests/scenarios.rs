@@ -165,3 +165,165 @@ fn a_number_that_the_user_gave_is_not_reduced_unasked() {
     assert!(!asked.fit);
     assert_eq!(asked.connections.count(), 5000);
 }
+
+/// The generated part of `docs/scenario.md` stands between these lines.
+const BEGIN: &str = "<!-- generated from the schema; `C1M_BLESS=1 cargo test --test scenarios` writes it anew -->\n";
+const END: &str = "<!-- end of the generated part -->\n";
+
+#[test]
+fn the_reference_of_keys_is_not_stale() {
+    let path = root().join("docs/scenario.md");
+    let text = fs::read_to_string(&path).expect("readable");
+    let (before, rest) = text.split_once(BEGIN).expect("the beginning is marked");
+    let (_, after) = rest.split_once(END).expect("the end is marked");
+    compare(
+        &path,
+        &format!("{before}{BEGIN}{}{END}{after}", reference()),
+    );
+}
+
+/// Every key of the schema as tables: one for each map.
+fn reference() -> String {
+    let schema = scenario::schema();
+    let mut text = String::new();
+    table(&schema, &schema, "", &mut text);
+    text.push_str("\n### Settings by scope\n\n| Key | Map | Why there |\n|---|---|---|\n");
+    for known in scenario::KNOWN_SETTINGS {
+        let map = match known.scope {
+            c1m::domain::SettingScope::Host => "host",
+            c1m::domain::SettingScope::Namespace => "namespace",
+        };
+        text.push_str(&format!("| `{}` | {map} | {} |\n", known.key, known.note));
+    }
+    text.push('\n');
+    text
+}
+
+fn resolved<'s>(root: &'s Value, schema: &'s Value) -> &'s Value {
+    schema
+        .get("$ref")
+        .and_then(Value::as_str)
+        .map_or(schema, |reference| {
+            root.pointer(reference.trim_start_matches('#'))
+                .expect("a reference leads somewhere")
+        })
+}
+
+fn table(root: &Value, schema: &Value, path: &str, text: &mut String) {
+    let heading = if path.is_empty() {
+        "The file".to_owned()
+    } else {
+        format!("`{path}`")
+    };
+    text.push_str(&format!(
+        "\n### {heading}\n\n| Key | Value | Meaning |\n|---|---|---|\n"
+    ));
+    let properties = schema["properties"].as_object().expect("a map");
+    let mut below = Vec::new();
+    for (key, property) in properties {
+        let target = resolved(root, property);
+        let meaning = property
+            .get("description")
+            .or_else(|| target.get("description"))
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        text.push_str(&format!(
+            "| `{key}` | {} | {} |\n",
+            value(root, property),
+            meaning.replace(['\n', '|'], " ")
+        ));
+        let inner = target
+            .get("items")
+            .map_or(target, |items| resolved(root, items));
+        let suffix = if target.get("items").is_some() {
+            "[]"
+        } else {
+            ""
+        };
+        let is_settings = path == "settings";
+        for map in std::iter::once(inner).chain(branches(root, inner)) {
+            if map.get("properties").is_some()
+                && !is_settings
+                && map.get("required").is_none_or(|_| {
+                    map["properties"]
+                        .as_object()
+                        .is_some_and(|keys| keys.len() > 1)
+                })
+            {
+                let name = if path.is_empty() {
+                    format!("{key}{suffix}")
+                } else {
+                    format!("{path}.{key}{suffix}")
+                };
+                below.push((name, map));
+            }
+        }
+    }
+    for (name, map) in below {
+        table(root, map, &name, text);
+    }
+}
+
+fn branches<'s>(root: &'s Value, schema: &'s Value) -> Vec<&'s Value> {
+    ["anyOf", "oneOf"]
+        .iter()
+        .filter_map(|key| schema.get(key)?.as_array())
+        .flatten()
+        .map(|branch| resolved(root, branch))
+        .flat_map(|branch| {
+            let inner = branches(root, branch);
+            if inner.is_empty() {
+                vec![branch]
+            } else {
+                inner
+            }
+        })
+        .collect()
+}
+
+/// What may stand behind a key, in a few words.
+fn value(root: &Value, schema: &Value) -> String {
+    let schema = resolved(root, schema);
+    let branches = branches(root, schema);
+    if !branches.is_empty() {
+        let mut words: Vec<String> = branches.iter().map(|branch| value(root, branch)).collect();
+        words.dedup();
+        return words.join(", ");
+    }
+    if let Some(word) = schema.get("const").and_then(Value::as_str) {
+        return format!("`{word}`");
+    }
+    match schema.get("format").and_then(Value::as_str) {
+        Some("count") => return "number".to_owned(),
+        Some("duration") => return "time: `500ms`, `60s`, `5m`, `1h`".to_owned(),
+        Some("rate") => return "`20000/s` or `as_fast_as_possible`".to_owned(),
+        Some("switch") => return "yes, no".to_owned(),
+        Some("setting") => return "value".to_owned(),
+        _ => {}
+    }
+    if let Some(words) = schema.get("enum").and_then(Value::as_array) {
+        let words: Vec<String> = words
+            .iter()
+            .filter_map(Value::as_str)
+            .map(|word| format!("`{word}`"))
+            .collect();
+        return words.join(", ");
+    }
+    match schema.get("type").and_then(Value::as_str) {
+        Some("integer") => match (schema.get("minimum"), schema.get("maximum")) {
+            (Some(least), Some(most)) => format!("{least} to {most}"),
+            _ => "number".to_owned(),
+        },
+        Some("number") => "number".to_owned(),
+        Some("string") => "text".to_owned(),
+        Some("array") => format!("list of: {}", value(root, &schema["items"])),
+        Some("object") => match schema.get("properties").and_then(Value::as_object) {
+            Some(keys) if keys.len() <= 3 => {
+                let keys: Vec<String> = keys.keys().map(|key| format!("{key}: …")).collect();
+                format!("`{{{}}}`", keys.join(", "))
+            }
+            _ => "map".to_owned(),
+        },
+        _ => "any".to_owned(),
+    }
+}
