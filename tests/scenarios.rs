@@ -3,6 +3,7 @@
 //!
 //! `C1M_BLESS=1 cargo test --test scenarios` writes the expected files anew; read the difference before committing it.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -193,7 +194,7 @@ fn reference() -> String {
             c1m::domain::SettingScope::Host => "host",
             c1m::domain::SettingScope::Namespace => "namespace",
         };
-        text.push_str(&format!("| `{}` | {map} | {} |\n", known.key, known.note));
+        writeln!(text, "| `{}` | {map} | {} |", known.key, known.note).expect("a String takes it");
     }
     text.push('\n');
     text
@@ -215,9 +216,11 @@ fn table(root: &Value, schema: &Value, path: &str, text: &mut String) {
     } else {
         format!("`{path}`")
     };
-    text.push_str(&format!(
-        "\n### {heading}\n\n| Key | Value | Meaning |\n|---|---|---|\n"
-    ));
+    writeln!(
+        text,
+        "\n### {heading}\n\n| Key | Value | Meaning |\n|---|---|---|"
+    )
+    .expect("a String takes it");
     let properties = schema["properties"].as_object().expect("a map");
     let mut below = Vec::new();
     for (key, property) in properties {
@@ -227,11 +230,9 @@ fn table(root: &Value, schema: &Value, path: &str, text: &mut String) {
             .or_else(|| target.get("description"))
             .and_then(Value::as_str)
             .unwrap_or_default();
-        text.push_str(&format!(
-            "| `{key}` | {} | {} |\n",
-            value(root, property),
-            meaning.replace(['\n', '|'], " ")
-        ));
+        let meaning = meaning.replace(['\n', '|'], " ");
+        writeln!(text, "| `{key}` | {} | {meaning} |", value(root, property))
+            .expect("a String takes it");
         let inner = target
             .get("items")
             .map_or(target, |items| resolved(root, items));

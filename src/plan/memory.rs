@@ -1,9 +1,8 @@
 //! What connections cost in memory: the kernel's objects on either side, by their sizes on the running kernel, and our own
 //! state. Object by object as counted in `/proc/slabinfo` on Linux 6.12 and 6.18 with up to 200,000 connections.
 
-use crate::domain::{
-    Bytes, DescriptorTables, EngineKind, HostFacts, Limit, MemoryFacts, ObjectSizes,
-};
+use super::budget::table_size;
+use crate::domain::{Bytes, DescriptorTables, EngineKind, HostFacts, MemoryFacts, ObjectSizes};
 use crate::scenario::Scenario;
 
 /// Vectors that hold the owner of each accounted object (`struct obj_cgroup *` per slab slot): 8 to 10 bytes an object,
@@ -159,12 +158,13 @@ fn user(scenario: &Scenario) -> f64 {
 /// Slots of descriptor tables: 8 bytes and 3 bits each, the table a power of two large (`alloc_fdtable`, `fs/file.c`).
 fn descriptor_slots(scenario: &Scenario, facts: &HostFacts) -> f64 {
     const SLOT: f64 = 8.375;
-    let waste = match (scenario.descriptor_tables, facts.descriptors.hard) {
-        (DescriptorTables::Many, Limit::At(limit)) => {
-            limit.max(1).next_power_of_two() as f64 / limit.max(1) as f64
+    let waste = match scenario.descriptor_tables {
+        DescriptorTables::Many => {
+            let size = table_size(facts).max(1);
+            size.next_power_of_two() as f64 / size as f64
         }
         // Nearly twice as many slots as descriptors, at worst.
-        (DescriptorTables::One, _) | (_, Limit::Unlimited) => 2.0,
+        DescriptorTables::One => 2.0,
     };
     let ends = if scenario.server.accept { 2.0 } else { 1.0 };
     SLOT * waste * ends

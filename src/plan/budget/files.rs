@@ -1,6 +1,6 @@
 //! Limits on descriptors, files, watches and threads.
 
-use super::{Checked, Ground, OTHER_FILES, OTHER_THREADS, RESERVED_DESCRIPTORS};
+use super::{Checked, Ground, OTHER_FILES, OTHER_THREADS, RESERVED_DESCRIPTORS, table_size};
 use crate::domain::{Binding, BudgetRow, DescriptorTables, Limit};
 use crate::plan::PlanPlace;
 
@@ -154,11 +154,10 @@ impl Ground<'_> {
                 binding: Binding::Hard,
                 note: String::new(),
             },
-            fits: match (limit, self.facts.descriptors.hard) {
-                (Some(limit), Limit::At(hard)) => (limit.saturating_sub(OTHER_THREADS) / 2)
-                        .saturating_mul(hard.saturating_sub(RESERVED_DESCRIPTORS)),
-                _ => u64::MAX,
-            },
+            fits: limit.map_or(u64::MAX, |limit| {
+                let each = table_size(self.facts).saturating_sub(RESERVED_DESCRIPTORS);
+                (limit.saturating_sub(OTHER_THREADS) / 2).saturating_mul(each)
+            }),
             cure: "raise the hard limit of descriptors (ulimit -Hn), so that fewer tables are needed, or kernel.threads-max".to_owned(),
         }
     }

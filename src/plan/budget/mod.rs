@@ -9,8 +9,8 @@ use super::layout::Layout;
 use super::memory::{self, MemoryNeed, Surroundings};
 use super::shards::{self, Slot};
 use crate::domain::{
-    Binding, BudgetRow, CgroupLimit, ConnCount, DescriptorTables, EngineKind, HostFacts, Limit,
-    PlaceKind, Reading, SettingValue, Shortfall, SizeSource,
+    Binding, BudgetRow, CgroupLimit, ConnCount, DescriptorTables, EngineKind, HostFacts, PlaceKind,
+    Reading, SettingValue, Shortfall, SizeSource,
 };
 use crate::scenario::Scenario;
 
@@ -18,6 +18,19 @@ pub(super) use network::Tracking;
 
 /// Descriptors of a table that are not connections: standard streams, listeners, epoll, files of /proc.
 const RESERVED_DESCRIPTORS: u64 = 64;
+
+/// No engine makes a table larger than this although the limit would allow it.
+const LARGEST_TABLE: u64 = 65_536;
+
+/// Descriptors of one table where there are several.
+pub(super) fn table_size(facts: &HostFacts) -> u64 {
+    facts
+        .descriptors
+        .hard
+        .bound()
+        .unwrap_or(LARGEST_TABLE)
+        .min(LARGEST_TABLE)
+}
 
 /// Threads of a run that hold no table: runner, observer, readers.
 const OTHER_THREADS: u64 = 64;
@@ -116,9 +129,11 @@ impl Ground<'_> {
     /// Threads with a table of their own that `n` connections need, over all workers.
     fn tables(&self, n: u64) -> u64 {
         let clients = self.layout.clients.len() as u64;
-        match (self.scenario.descriptor_tables, self.facts.descriptors.hard) {
-            (DescriptorTables::Many, Limit::At(limit)) => {
-                let each = limit.saturating_sub(RESERVED_DESCRIPTORS).max(1);
+        match self.scenario.descriptor_tables {
+            DescriptorTables::Many => {
+                let each = table_size(self.facts)
+                    .saturating_sub(RESERVED_DESCRIPTORS)
+                    .max(1);
                 let server = if self.scenario.server.accept {
                     n.div_ceil(each)
                 } else {
@@ -126,7 +141,7 @@ impl Ground<'_> {
                 };
                 server + clients * n.div_ceil(clients.max(1)).div_ceil(each)
             }
-            (DescriptorTables::One, _) | (_, Limit::Unlimited) => clients + 1,
+            DescriptorTables::One => clients + 1,
         }
     }
 
