@@ -8,7 +8,7 @@ use std::{env, process};
 
 use super::progress::Screen;
 use super::{Exit, Failure, machine, restore};
-use crate::domain::{HostFacts, PlaceKind, RunId, RunResult, RunVerdict, SettingScope};
+use crate::domain::{HostFacts, PlaceKind, RunId, RunVerdict, SettingScope};
 use crate::host::{self, Lock, Recovery, Runtime, Tuning};
 use crate::plan::Plan;
 use crate::provision;
@@ -39,8 +39,6 @@ pub(super) struct Prepared {
 pub(super) struct Finished {
     pub(super) exit: Exit,
     pub(super) directory: PathBuf,
-    /// What it came to; absent where not even that could be written.
-    pub(super) result: Option<RunResult>,
     /// The summary for the terminal; empty where there is no result.
     pub(super) summary: String,
     /// What went wrong, a line each.
@@ -149,28 +147,26 @@ pub(super) fn conduct(
     );
     screen.finish();
     drop(lock);
-    Ok(finish(outcome, path))
+    Ok(finish(&outcome, path))
 }
 
-fn finish(outcome: Outcome, directory: PathBuf) -> Finished {
+fn finish(outcome: &Outcome, directory: PathBuf) -> Finished {
     let mut complaints: Vec<String> = outcome
         .leftovers
         .iter()
         .map(|left| format!("left behind: {left}; repair it by: c1m clean"))
         .collect();
-    let (result, summary) = match report::write_all(&directory, caller()) {
-        Ok(report) => (Some(report::result(&report).clone()), report::text(&report)),
+    let (verdict, summary) = match report::write_all(&directory, caller()) {
+        Ok(report) => (Some(report::result(&report).verdict), report::text(&report)),
         Err(error) => {
             complaints.push(format!("the report could not be written: {error}"));
             (None, String::new())
         }
     };
-    let verdict = result.as_ref().map(|result| result.verdict);
     complaints.extend(complaint_of(&outcome.ending));
     Finished {
-        exit: exit_of(&outcome, verdict),
+        exit: exit_of(outcome, verdict),
         directory,
-        result,
         summary,
         complaints,
     }

@@ -150,11 +150,11 @@ impl Bars {
             bar
         });
         total.set_position(live.established.count());
-        let line = self
+        let bottom = self
             .line
             .get_or_insert_with(|| all.add(ProgressBar::new_spinner().with_style(line_style())));
-        line.set_message(live_text(live));
-        line.tick();
+        bottom.set_message(live_text(live));
+        bottom.tick();
     }
 
     fn finish(&mut self) {

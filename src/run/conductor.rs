@@ -8,7 +8,7 @@ use super::event::{Live, Progress};
 use super::guard::Guard;
 use super::interrupt::Interrupt;
 use super::log::Log;
-use super::workers::Worker;
+use super::workers::{Milestone, Worker};
 use crate::control::{Command, Event};
 use crate::domain::{Bytes, ConnCount, ConnRate, Mark, Phase, PhaseTime, RunEvent, WorkerId};
 use crate::observe::Observer;
@@ -274,7 +274,7 @@ impl<'a> Conductor<'a> {
             return;
         }
         worker.exited = Some(report);
-        let expected = worker.dismissed;
+        let expected = worker.has(Milestone::Dismissed);
         let fatal = worker.fatal.clone();
         self.log.event(RunEvent::WorkerExited {
             worker: from,

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::conductor::{Conductor, Heed, Stop, Waited};
+use super::workers::Milestone;
 use crate::control::Command;
 use crate::domain::{ConnCount, Mark, RunEvent};
 
@@ -65,7 +66,7 @@ impl Conductor<'_> {
 
     fn ramp_is_done(&self) -> bool {
         self.clients()
-            .all(|worker| worker.ramp_done || !worker.alive())
+            .all(|worker| worker.has_or_is_gone(Milestone::RampDone))
     }
 
     /// Lets the machine settle at the target and takes the figures there.

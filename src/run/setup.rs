@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::conductor::{Conductor, Heed, Stop, Waited};
-use super::workers::Worker;
+use super::workers::{Milestone, Worker};
 use crate::control::Command;
 use crate::domain::{HostIndex, Mark, Phase, RunEvent, RunId, WorkerId};
 use crate::host::Tuning;
@@ -103,12 +103,14 @@ impl Conductor<'_> {
 
     fn await_ready(&mut self) -> Result<(), ProvisionError> {
         let waited = self.wait(Instant::now() + READY_TAKES, Heed::Stops, |run| {
-            run.workers.iter().all(|worker| worker.ready)
+            run.workers
+                .iter()
+                .all(|worker| worker.has(Milestone::Ready))
         });
         let late: Vec<String> = self
             .workers
             .iter()
-            .filter(|worker| !worker.ready)
+            .filter(|worker| !worker.has(Milestone::Ready))
             .map(|worker| worker.id.to_string())
             .collect();
         match waited {

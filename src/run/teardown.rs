@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::conductor::{Conductor, Heed};
+use super::workers::Milestone;
 use crate::control::Command;
 use crate::domain::Mark;
 
@@ -23,7 +24,7 @@ impl Conductor<'_> {
         self.tell_clients(&Command::Drain);
         self.wait(Instant::now() + CLIENTS_DRAIN, Heed::Nothing, |run| {
             run.clients()
-                .all(|worker| worker.drained || !worker.alive())
+                .all(|worker| worker.has_or_is_gone(Milestone::Drained))
         });
         for worker in self
             .workers
@@ -35,7 +36,7 @@ impl Conductor<'_> {
         self.wait(Instant::now() + SERVER_DRAINS, Heed::Nothing, |run| {
             run.workers
                 .iter()
-                .all(|worker| worker.drained || !worker.alive())
+                .all(|worker| worker.has_or_is_gone(Milestone::Drained))
         });
     }
 

@@ -1,23 +1,33 @@
 //! The conductor's picture of each worker: what it was told, what it has said, whether it is alive.
 
+use std::collections::BTreeSet;
+
 use crate::control::{Command, Event};
 use crate::domain::{ConnCount, Counters, VerifyReport, WorkerId, WorkerSpec};
 use crate::provision::{ExitReport, WorkerHandle};
+
+/// What a worker has reached. None is ever taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Milestone {
+    /// It has answered the spec.
+    Ready,
+    /// Its ramp is over.
+    RampDone,
+    /// Its connections are closed.
+    Drained,
+    /// The runner has asked it to end: from then on its end is no loss.
+    Dismissed,
+}
 
 /// One worker under the conductor's eyes.
 pub(super) struct Worker {
     pub(super) id: WorkerId,
     pub(super) target: ConnCount,
     handle: Box<dyn WorkerHandle>,
-    pub(super) prepared: bool,
-    pub(super) ready: bool,
-    pub(super) ramp_done: bool,
+    reached: BTreeSet<Milestone>,
     pub(super) counters: Counters,
     pub(super) verified: Option<VerifyReport>,
-    pub(super) drained: bool,
     pub(super) exited: Option<ExitReport>,
-    /// Whether the runner has asked it to end: from then on its end is no loss.
-    pub(super) dismissed: bool,
     pub(super) fatal: Option<(String, Option<String>)>,
 }
 
@@ -30,16 +40,21 @@ impl Worker {
                 WorkerSpec::Server(server) => server.capacity,
             },
             handle,
-            prepared: false,
-            ready: false,
-            ramp_done: false,
+            reached: BTreeSet::new(),
             counters: Counters::default(),
             verified: None,
-            drained: false,
             exited: None,
-            dismissed: false,
             fatal: None,
         }
+    }
+
+    pub(super) fn has(&self, milestone: Milestone) -> bool {
+        self.reached.contains(&milestone)
+    }
+
+    /// Whether it has reached this, or never will because it is gone.
+    pub(super) fn has_or_is_gone(&self, milestone: Milestone) -> bool {
+        self.has(milestone) || !self.alive()
     }
 
     pub(super) const fn alive(&self) -> bool {
@@ -63,12 +78,12 @@ impl Worker {
     }
 
     pub(super) fn dismiss(&mut self) {
-        self.dismissed = true;
+        self.reached.insert(Milestone::Dismissed);
         self.send(&Command::Exit);
     }
 
     pub(super) fn kill(&mut self) {
-        self.dismissed = true;
+        self.reached.insert(Milestone::Dismissed);
         if self.alive() {
             self.handle.kill();
         }
@@ -77,17 +92,23 @@ impl Worker {
     /// Takes in what the worker said.
     pub(super) fn hear(&mut self, event: &Event) {
         match event {
-            Event::Prepared { .. } => self.prepared = true,
-            Event::Ready { .. } => self.ready = true,
+            Event::Ready { .. } => {
+                self.reached.insert(Milestone::Ready);
+            }
             Event::Progress { counters, .. } => self.counters = counters.clone(),
             Event::RampDone { counters, .. } => {
                 self.counters = counters.clone();
-                self.ramp_done = true;
+                self.reached.insert(Milestone::RampDone);
             }
             Event::Verified { report } => self.verified = Some(report.clone()),
-            Event::Drained { .. } => self.drained = true,
+            Event::Drained { .. } => {
+                self.reached.insert(Milestone::Drained);
+            }
             Event::Fatal { error, hint } => self.fatal = Some((error.clone(), hint.clone())),
-            Event::ConnectFailed { .. } | Event::Lost { .. } | Event::Warning { .. } => {}
+            Event::Prepared { .. }
+            | Event::ConnectFailed { .. }
+            | Event::Lost { .. }
+            | Event::Warning { .. } => {}
         }
     }
 }
