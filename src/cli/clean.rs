@@ -11,13 +11,18 @@ use super::runtime_args::{RuntimeArgs, host_cannot};
 use super::{Exit, Failure};
 use crate::host::{self, Lock, Runtime};
 use crate::provision;
+use crate::provision::docker::{self, SweepImages, Swept};
 
-/// Removes what crashed runs have left on this machine: changed settings, workers without a runner. Never touches a run
+/// Removes what crashed runs have left on this machine: changed settings, workers without a runner, containers and
+/// networks of Docker. Never touches a run
 /// that is under way.
 #[derive(Debug, Args)]
 pub(super) struct CleanArgs {
     #[command(flatten)]
     runtime: RuntimeArgs,
+    /// Removes the images too that workers run in; the next run in containers makes its own again.
+    #[arg(long, env = "C1M_IMAGES")]
+    images: bool,
     /// Says what would be removed, and removes nothing.
     #[arg(long, env = "C1M_DRY_RUN")]
     dry_run: bool,
@@ -39,6 +44,15 @@ pub(super) fn run(args: &CleanArgs) -> Result<Exit, Failure> {
             Ok(()) => removed.push(format!("process {} of run {}", orphan.pid, orphan.run)),
             Err(error) => failed.push(error),
         }
+    }
+    // Containers last: their workers are among the processes, and a container whose process is gone goes at once.
+    match sweep_docker(args.images) {
+        Ok(swept) => {
+            removed.extend(swept.removed);
+            failed.extend(swept.errors);
+        }
+        // Where no engine answers, nothing of ours can be running in one.
+        Err(error) => tracing::info!("containers were not looked for: {error}"),
     }
     say(&removed, "removed ", "")?;
     still_left(&recovery)?;
@@ -66,7 +80,20 @@ fn found(runtime: &Runtime) -> Result<Vec<String>, Failure> {
             .iter()
             .map(|orphan| format!("process {} of run {}", orphan.pid, orphan.run)),
     );
+    match docker::left_behind() {
+        Ok(objects) => found.extend(objects),
+        Err(error) => tracing::info!("containers were not looked for: {error}"),
+    }
     Ok(found)
+}
+
+fn sweep_docker(images: bool) -> Result<Swept, provision::ProvisionError> {
+    let images = if images {
+        SweepImages::Remove
+    } else {
+        SweepImages::Keep
+    };
+    docker::sweep(None, images)
 }
 
 fn provision_failed(error: &provision::ProvisionError) -> Failure {

@@ -18,8 +18,9 @@ use crate::kernel::sysctl::{SettingStore, Sysctl};
 use crate::plan::{HostPlan, Interface, Plan};
 use crate::provision::{ProvisionError, RUN_VARIABLE};
 
-/// Memory that a worker needs before its first connection: the program, its threads' stacks, its tables.
-const IDLE_WORKER: Bytes = Bytes::from_mib(96);
+/// Memory beside the connections': the program, its threads' stacks, its tables, and above all the reserve that the
+/// runner's guard keeps free, so that it is the guard that stops a ramp and never the bound that kills a worker.
+const BESIDE_CONNECTIONS: Bytes = Bytes::from_mib(1024);
 
 /// Threads that a worker has beside those that hold descriptor tables.
 const OTHER_THREADS: u64 = 64;
@@ -168,7 +169,7 @@ impl Bounds {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a price in bytes
         let each = plan.expected_bytes_per_connection.max(8192.0).ceil() as u64;
         Self {
-            memory: IDLE_WORKER + Bytes::new(each).times(connections),
+            memory: BESIDE_CONNECTIONS + Bytes::new(each).times(connections),
             processes: OTHER_THREADS + connections.div_ceil(FEWEST_PER_TABLE),
         }
     }

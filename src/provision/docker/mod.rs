@@ -40,7 +40,7 @@ use program::Program;
 pub use engine::probe;
 pub use image::{Image, make_image, make_image_of};
 pub use limits::{DescriptorLimits, try_limits};
-pub use sweep::{SweepImages, Swept, sweep};
+pub use sweep::{SweepImages, Swept, left_behind, sweep};
 pub use untrack::remove_object;
 
 /// How long a worker may take to finish its place from within.

@@ -53,18 +53,9 @@ pub struct Swept {
 pub fn sweep(run: Option<&RunId>, images: SweepImages) -> Result<Swept, ProvisionError> {
     let engine = Engine::connect()?;
     let mut swept = Swept::default();
-    let (mut dead, mut alive) = (BTreeSet::new(), BTreeSet::new());
-    for object in list(&engine, &labels::filter_ours())? {
-        let Some(of) = labels::run_of(&object.labels) else {
-            continue;
-        };
-        if labels::owner_lives(&object.labels) {
-            alive.insert(of);
-        } else if run.is_none_or(|wanted| *wanted == of) {
-            dead.insert(of);
-        }
-    }
-    for run in dead.difference(&alive) {
+    let found = Orphans::find(&engine, run)?;
+    let dead: BTreeSet<RunId> = found.objects.into_iter().map(|(run, _)| run).collect();
+    for run in &dead {
         let (removed, errors) = remove_run(&engine, run);
         swept.removed.extend(removed);
         swept.errors.extend(errors);
@@ -72,7 +63,7 @@ pub fn sweep(run: Option<&RunId>, images: SweepImages) -> Result<Swept, Provisio
             swept.errors.push(error);
         }
     }
-    swept.alive = alive.into_iter().collect();
+    swept.alive = found.alive.into_iter().collect();
     if images == SweepImages::Remove {
         match image::remove_all(&engine) {
             Ok(names) => swept
@@ -82,6 +73,44 @@ pub fn sweep(run: Option<&RunId>, images: SweepImages) -> Result<Swept, Provisio
         }
     }
     Ok(swept)
+}
+
+/// What crashed runs left in the engine, as `container c1m-0123abcd-server`. Removes nothing.
+///
+/// # Errors
+/// When no engine answers.
+pub fn left_behind() -> Result<Vec<String>, ProvisionError> {
+    let found = Orphans::find(&Engine::connect()?, None)?;
+    Ok(found
+        .objects
+        .into_iter()
+        .map(|(_, object)| object.to_string())
+        .collect())
+}
+
+/// Objects of runs whose runner is gone, and the runs whose runner is alive.
+struct Orphans {
+    objects: Vec<(RunId, Object)>,
+    alive: BTreeSet<RunId>,
+}
+
+impl Orphans {
+    fn find(engine: &Engine, wanted: Option<&RunId>) -> Result<Self, ProvisionError> {
+        let mut objects = Vec::new();
+        let mut alive = BTreeSet::new();
+        for object in list(engine, &labels::filter_ours())? {
+            let Some(run) = labels::run_of(&object.labels) else {
+                continue;
+            };
+            if labels::owner_lives(&object.labels) {
+                alive.insert(run);
+            } else if wanted.is_none_or(|wanted| *wanted == run) {
+                objects.push((run, object));
+            }
+        }
+        objects.retain(|(run, _)| !alive.contains(run));
+        Ok(Self { objects, alive })
+    }
 }
 
 /// Removes everything of a run. Returns what was removed, and what could not be.
