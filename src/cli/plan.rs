@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use super::format::Format;
 use super::scenario_args::ScenarioArgs;
 use super::{Exit, Failure, machine};
+use crate::domain::PlaceKind;
 use crate::plan::{self, DockerSupport, Emit};
 
 /// Prints the plan of a scenario on this host, or why it does not fit, with what cures it.
@@ -26,6 +27,8 @@ pub(super) struct PlanArgs {
 /// A file of another program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum EmitArg {
+    /// For Compose, of a plan in containers.
+    Compose,
     /// For /etc/security/limits.d.
     Limits,
     /// For /etc/sysctl.d.
@@ -43,12 +46,20 @@ pub(super) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
             return Err(Failure::new(Exit::HostCannot, refusal).with_hint(Some(cure)));
         }
     };
+    if args.emit == Some(EmitArg::Compose) && decision.choice.place != PlaceKind::Docker {
+        let why = format!(
+            "a Compose file is for containers, and the place is {}",
+            decision.choice.place
+        );
+        return Err(Failure::new(Exit::HostCannot, why).with_hint(Some("--place docker")));
+    }
     let plan = match plan::plan(&scenario, &facts, &decision) {
         Ok(plan) => plan,
         Err(refusal) if args.format == Format::Json => return refused(&refusal),
         Err(refusal) => return Err(Failure::new(Exit::HostCannot, refusal.to_text())),
     };
     let text = match (args.emit, args.format) {
+        (Some(EmitArg::Compose), _) => plan::emit(&plan, Emit::Compose),
         (Some(EmitArg::Limits), _) => plan::emit(&plan, Emit::Limits),
         (Some(EmitArg::Sysctl), _) => plan::emit(&plan, Emit::Sysctl),
         (None, Format::Text) => plan.to_text(),

@@ -1,6 +1,8 @@
 //! From a scenario and the facts of a host to a plan, or to a list of shortfalls. Pure: no I/O, no clock.
 
 mod budget;
+mod compose;
+mod containers;
 mod layout;
 mod memory;
 mod model;
@@ -19,6 +21,7 @@ use crate::scenario::Scenario;
 use budget::{Checked, Ground};
 use layout::{Layout, NoRoom};
 
+pub use containers::ContainerBounds;
 pub use layout::LAB_RANGE;
 pub use model::{HostPlan, Interface, Plan, PlanPlace, SettingsPlan, VethPair};
 pub use place::{DockerSupport, PlaceDecision, PlaceRefusal, choose_place};

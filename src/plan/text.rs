@@ -229,6 +229,8 @@ impl Refusal {
 /// What a plan can be written as for other programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Emit {
+    /// A Compose file, for a plan in containers.
+    Compose,
     /// A file for `/etc/security/limits.d`.
     Limits,
     /// A file for `/etc/sysctl.d`.
@@ -239,6 +241,7 @@ pub enum Emit {
 #[must_use]
 pub fn emit(plan: &Plan, what: Emit) -> String {
     match what {
+        Emit::Compose => super::compose::compose(plan),
         Emit::Limits => limits(plan),
         Emit::Sysctl => sysctl(plan),
     }

@@ -49,6 +49,9 @@ impl Guard {
     /// Counts the limits of a worker's own control group too.
     pub(super) fn watch_cgroup(&mut self, group: &str) {
         self.gauge.watch_cgroup(group);
+        // A limit that is counted from now on is no memory that has gone since the last look.
+        self.last = None;
+        self.falling = 0.0;
     }
 
     /// Takes what is left now as the state before the first connection.

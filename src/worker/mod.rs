@@ -3,6 +3,7 @@
 //! Three threads beside the engine's: one reads commands, one carries them out, one reports. None of them waits for the
 //! engine, so that the end of stdin ends the worker at once, whatever is under way.
 
+mod by_hand;
 mod client;
 mod outbox;
 mod prepare;
@@ -18,6 +19,7 @@ use crate::domain::WorkerSpec;
 use crate::engine::EngineError;
 use crate::kernel::sys::signal;
 
+pub use by_hand::{Preparation, by_hand};
 pub use outbox::Outbox;
 pub use prepare::PrepareError;
 

@@ -12,21 +12,11 @@ use bollard::query_parameters::CreateContainerOptionsBuilder;
 use super::engine::{Engine, failed};
 use super::labels;
 use super::network::Networks;
-use crate::domain::{Bytes, ConnCount, HostIndex, RunId, SettingValue, WorkerSpec};
+use crate::domain::{HostIndex, RunId, SettingValue};
 use crate::kernel::sys::netns::move_into_new_network;
 use crate::kernel::sysctl::{SettingStore, Sysctl};
-use crate::plan::{HostPlan, Interface, Plan};
+use crate::plan::{ContainerBounds, HostPlan, Interface, Plan};
 use crate::provision::{ProvisionError, RUN_VARIABLE};
-
-/// Memory beside the connections': the program, its threads' stacks, its tables, and above all the reserve that the
-/// runner's guard keeps free, so that it is the guard that stops a ramp and never the bound that kills a worker.
-const BESIDE_CONNECTIONS: Bytes = Bytes::from_mib(1024);
-
-/// Threads that a worker has beside those that hold descriptor tables.
-const OTHER_THREADS: u64 = 64;
-
-/// The fewest connections that one thread's descriptor table holds: the common limit of 1,024, less what is open anyway.
-const FEWEST_PER_TABLE: u64 = 512;
 
 /// What all containers of a run have in common.
 #[derive(Debug)]
@@ -115,7 +105,7 @@ impl Recipe<'_> {
         let network_mode = endpoints
             .as_ref()
             .map_or_else(|| "none".to_owned(), |(network, _)| network.clone());
-        let bounds = Bounds::of(self.plan, host.index);
+        let bounds = self.plan.container_bounds(host.index);
         Ok(ContainerCreateBody {
             hostname: Some(host.index.name()),
             image: Some(self.image.to_owned()),
@@ -147,44 +137,9 @@ pub(super) fn name_of(run: &RunId, host: HostIndex) -> String {
     format!("c1m-{run}-{}", host.name())
 }
 
-/// Bounds of a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bounds {
-    /// Memory, the kernel's for its sockets included.
-    pub(super) memory: Bytes,
-    /// Processes and threads.
-    pub(super) processes: u64,
-}
-
-impl Bounds {
-    /// What a host of the plan may need, twice over: each end of a connection is granted what both ends cost.
-    pub(super) fn of(plan: &Plan, host: HostIndex) -> Self {
-        let connections: u64 = plan
-            .workers
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| plan.hosts.len() == 1 || *index == host.0)
-            .map(|(_, worker)| capacity(worker).count())
-            .sum();
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a price in bytes
-        let each = plan.expected_bytes_per_connection.max(8192.0).ceil() as u64;
-        Self {
-            memory: BESIDE_CONNECTIONS + Bytes::new(each).times(connections),
-            processes: OTHER_THREADS + connections.div_ceil(FEWEST_PER_TABLE),
-        }
-    }
-}
-
-fn capacity(worker: &WorkerSpec) -> ConnCount {
-    match worker {
-        WorkerSpec::Client(client) => client.connections(),
-        WorkerSpec::Server(server) => server.capacity,
-    }
-}
-
 /// The part that is the same for whatever we run in a container. `NET_ADMIN` is for the rules and addresses that a worker
 /// makes while it prepares, `SETPCAP` for giving up both for good before it starts.
-pub(super) fn hardened(bounds: Bounds) -> HostConfig {
+pub(super) fn hardened(bounds: ContainerBounds) -> HostConfig {
     let bytes = i64::try_from(bounds.memory.bytes()).unwrap_or(i64::MAX);
     HostConfig {
         cap_drop: Some(vec!["ALL".to_owned()]),

@@ -4,11 +4,12 @@
 use bollard::models::{ContainerCreateBody, HostConfig, ResourcesUlimits};
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 
-use super::container::{Bounds, hardened};
+use super::container::hardened;
 use super::engine::{Engine, said};
 use super::program::Program;
 use super::{image, labels, sweep};
 use crate::domain::{Bytes, Limit, RunId};
+use crate::plan::ContainerBounds;
 use crate::provision::ProvisionError;
 
 /// What is asked for, the most first: the kernel's ceiling (`fs.nr_open`), and what engines and services usually have.
@@ -90,7 +91,7 @@ fn try_one(
             network_mode: Some("none".to_owned()),
             cap_add: None,
             ulimits,
-            ..hardened(Bounds {
+            ..hardened(ContainerBounds {
                 memory: Bytes::from_mib(32),
                 processes: 16,
             })

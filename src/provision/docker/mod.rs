@@ -123,7 +123,7 @@ impl Containers {
     }
 
     fn make(&mut self, plan: &Plan, image: &str, host: &mut Tuning) -> Result<(), ProvisionError> {
-        let untracked = untrack::range_of(plan).filter(|_| plan.untrack);
+        let untracked = plan.untracked_range();
         if let Some(range) = untracked {
             let table = untrack::table_of(&self.run);
             host.note_object(untrack::TABLE, &table).map_err(|error| {

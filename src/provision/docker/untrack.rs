@@ -6,7 +6,6 @@ use ipnet::Ipv4Net;
 use crate::domain::RunId;
 use crate::kernel::netlink::nftables::{PacketRules, Rule, RulesError};
 use crate::kernel::netlink::route::RouteSocket;
-use crate::plan::Plan;
 use crate::provision::ProvisionError;
 
 /// What the journal calls a table of packet rules.
@@ -29,27 +28,6 @@ pub fn remove_object(kind: &str, name: &str) -> Result<(), String> {
 /// The name of the run's table.
 pub(super) fn table_of(run: &RunId) -> String {
     format!("c1m-{run}")
-}
-
-/// The smallest network that all networks of the plan are in. Rules name it rather than the whole range of benchmarks, so
-/// that they touch nothing but the lab.
-pub(super) fn range_of(plan: &Plan) -> Option<Ipv4Net> {
-    let mut subnets = plan
-        .hosts
-        .iter()
-        .flat_map(|host| &host.interfaces)
-        .map(|interface| interface.subnet);
-    let first = subnets.next()?;
-    Some(subnets.fold(first, |covering, subnet| {
-        let mut covering = covering;
-        while !covering.contains(&subnet) {
-            match covering.supernet() {
-                Some(wider) => covering = wider,
-                None => break,
-            }
-        }
-        covering
-    }))
 }
 
 /// Puts the rules in and reads them back, in the namespace of the calling thread.
