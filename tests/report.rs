@@ -4,11 +4,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use c1m::domain::RunVerdict;
+use c1m::domain::{RunEvent, RunVerdict};
 use c1m::plan::Plan;
-use c1m::record::{self, EVENTS, Recording, SAMPLES};
+use c1m::record::{self, EVENTS, PLAN, Recording, SAMPLES};
 use c1m::report;
 use proptest::prelude::*;
+use tempfile::TempDir;
 
 const ARTICLE: &str = "20261123T063951Z-article-f79a8027";
 
@@ -16,6 +17,16 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures/runs")
         .join(name)
+}
+
+/// A fixture to write into.
+fn copied(name: &str) -> TempDir {
+    let run = tempfile::tempdir().expect("a directory");
+    for entry in fs::read_dir(fixture(name)).expect("is there") {
+        let entry = entry.expect("an entry");
+        fs::copy(entry.path(), run.path().join(entry.file_name())).expect("copies");
+    }
+    run
 }
 
 #[test]
@@ -71,11 +82,7 @@ fn the_sum_closes() {
 
 #[test]
 fn the_verb_writes_what_it_prints() {
-    let run = tempfile::tempdir().expect("a directory");
-    for entry in fs::read_dir(fixture(ARTICLE)).expect("is there") {
-        let entry = entry.expect("an entry");
-        fs::copy(entry.path(), run.path().join(entry.file_name())).expect("copies");
-    }
+    let run = copied(ARTICLE);
     let printed = |format: &str| {
         let output = assert_cmd::Command::new(env!("CARGO_BIN_EXE_c1m"))
             .args(["report", "--format", format])
@@ -99,6 +106,39 @@ fn the_verb_writes_what_it_prints() {
     }
 }
 
+/// What a scenario's `formats` leave out is not written; the result always is.
+#[test]
+fn only_the_formats_of_the_scenario_are_written() {
+    for (formats, page, charts) in [
+        ("[]", false, false),
+        (r#"["markdown"]"#, true, false),
+        (r#"["charts"]"#, false, true),
+    ] {
+        let run = copied(ARTICLE);
+        let path = run.path().join(PLAN);
+        let text = fs::read_to_string(&path).expect("reads");
+        let mut plan: serde_json::Value = serde_json::from_str(&text).expect("is JSON");
+        plan["formats"] = serde_json::from_str(formats).expect("is JSON");
+        fs::write(&path, plan.to_string()).expect("writes");
+        assert_cmd::Command::new(env!("CARGO_BIN_EXE_c1m"))
+            .arg("report")
+            .arg(run.path())
+            .assert()
+            .success();
+        let there = |name: &str| run.path().join(name).exists();
+        assert!(there("result.json"), "{formats}");
+        assert_eq!(there("report.md"), page, "{formats}");
+        assert_eq!(there("charts/connections.svg"), charts, "{formats}");
+        if page {
+            let text = fs::read_to_string(run.path().join("report.md")).expect("reads");
+            assert!(
+                !text.contains("](charts/"),
+                "shows charts that are not there"
+            );
+        }
+    }
+}
+
 #[test]
 fn the_verb_refuses_what_is_no_run() {
     let empty = tempfile::tempdir().expect("a directory");
@@ -118,11 +158,7 @@ proptest! {
     /// Power is lost at any byte: the report is made, and never claims that the run was held unless it came to its end.
     #[test]
     fn a_recording_cut_off_anywhere_makes_an_honest_report(events in 0.0..1.0_f64, samples in 0.0..1.0_f64) {
-        let run = tempfile::tempdir().expect("a directory");
-        for entry in fs::read_dir(fixture(ARTICLE)).expect("is there") {
-            let entry = entry.expect("an entry");
-            fs::copy(entry.path(), run.path().join(entry.file_name())).expect("copies");
-        }
+        let run = copied(ARTICLE);
         for (name, share) in [(EVENTS, events), (SAMPLES, samples)] {
             let path = run.path().join(name);
             let mut bytes = fs::read(&path).expect("reads");
@@ -138,9 +174,45 @@ proptest! {
         prop_assert!(!page.contains("NaN") && !page.contains("inf "), "{}", page);
         let text = report::text(&report);
         prop_assert!(!text.is_empty());
+        let text = fs::read_to_string(run.path().join(EVENTS)).expect("reads");
         if report.result.verdict == RunVerdict::Held {
-            let text = fs::read_to_string(run.path().join(EVENTS)).expect("reads");
-            prop_assert!(text.contains("\"verified\""));
+            prop_assert!(text.contains("\"verified\"") && text.contains("\"event\":\"ended\""), "{text}");
         }
+    }
+}
+
+/// Every line of the events may be the last one that reached the disk. Only with all of them was the run held.
+#[test]
+fn only_a_recording_that_says_how_the_run_ended_is_held() {
+    let whole = record::read::<Plan>(&fixture(ARTICLE)).expect("reads");
+    assert_eq!(report::analyse(&whole).result.verdict, RunVerdict::Held);
+    let ends_of = |phase: &str| {
+        whole.events.iter().position(|envelope| {
+            matches!(&envelope.event, RunEvent::PhaseEnded(time) if time.phase.name() == phase)
+        })
+    };
+    let drained = ends_of("drain").expect("it was drained");
+    for kept in 0..whole.events.len() {
+        let mut cut = whole.clone();
+        cut.events.truncate(kept);
+        let result = report::analyse(&cut).result;
+        let expected = if kept > drained {
+            RunVerdict::Invalid
+        } else {
+            RunVerdict::Interrupted
+        };
+        assert_eq!(
+            result.verdict, expected,
+            "with {kept} events: {:?}",
+            result.reasons
+        );
+        assert!(
+            result
+                .reasons
+                .iter()
+                .any(|reason| reason.contains("the recording stops")),
+            "with {kept} events: {:?}",
+            result.reasons
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: one file per verb. Data goes to stdout, logs and progress to stderr.
 
 mod bench;
+mod caller;
 mod clean;
 mod completions;
 mod count;

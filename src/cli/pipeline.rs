@@ -6,13 +6,14 @@ use std::hash::BuildHasher as _;
 use std::path::{Path, PathBuf};
 use std::{env, process};
 
+use super::caller::caller;
 use super::progress::Screen;
 use super::{Exit, Failure, machine, restore};
 use crate::domain::{HostFacts, PlaceKind, RunId, RunVerdict, SettingScope};
 use crate::host::{self, Lock, Recovery, Runtime, Tuning};
 use crate::plan::Plan;
 use crate::provision;
-use crate::record::{Owner, RunDir};
+use crate::record::RunDir;
 use crate::report;
 use crate::run::{self, Ending, Interrupt, Outcome, Run};
 use crate::scenario::Scenario;
@@ -222,15 +223,6 @@ fn last_words(run: RunId, place: PlaceKind) -> run::LastWords {
 #[allow(clippy::exit)] // the one place where waiting for an orderly end is what the user has just refused
 fn end_now(code: i32) -> ! {
     process::exit(code)
-}
-
-/// Under sudo, results belong to the user who called it.
-fn caller() -> Option<Owner> {
-    let number = |name| env::var(name).ok()?.parse().ok();
-    Some(Owner {
-        uid: number("SUDO_UID")?,
-        gid: number("SUDO_GID")?,
-    })
 }
 
 /// The standard library's own random keys are enough to tell one run from another.

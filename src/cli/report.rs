@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
+use super::caller::caller;
 use super::{Exit, Failure};
 use crate::report::{self, ReportError};
 
@@ -18,7 +19,7 @@ pub(super) struct ReportArgs {
     /// What is printed.
     #[arg(long, value_enum, default_value_t, env = "C1M_FORMAT")]
     format: Format,
-    /// Prints only; leaves result.json, report.md and the charts in the directory as they are.
+    /// Prints only; leaves the files in the directory as they are.
     #[arg(long, env = "C1M_DRY_RUN")]
     dry_run: bool,
 }
@@ -38,7 +39,7 @@ enum Format {
 pub(super) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     let (report, drawn) = report::render(&args.directory).map_err(failure)?;
     if !args.dry_run {
-        report::write(&args.directory, None, &report, &drawn).map_err(failure)?;
+        report::write(&args.directory, caller(), &report, &drawn).map_err(failure)?;
     }
     let text = match args.format {
         Format::Text => report::text(&report),

@@ -142,6 +142,7 @@ pub fn plan(
         conntrack: tracking.sentence().to_owned(),
         untrack: tracking == budget::Tracking::KeptOut,
         thresholds: scenario.thresholds.clone(),
+        formats: scenario.formats.clone(),
         notes,
         hosts: layout.hosts,
     })

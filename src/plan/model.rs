@@ -9,7 +9,7 @@ use crate::domain::{
     BudgetRow, ConnCount, FourTuples, HostIndex, NetworkDriver, PlaceChoice, PlaceKind,
     SettingChange, Shortfall, VerifyShare, WorkerSpec,
 };
-use crate::scenario::{RemainingOnLoss, Threshold};
+use crate::scenario::{RemainingOnLoss, ReportFormat, Threshold};
 
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,8 +53,16 @@ pub struct Plan {
     pub untrack: bool,
     /// Thresholds to hold the result against.
     pub thresholds: Vec<Threshold>,
+    /// What is written beside `result.json`.
+    #[serde(default = "every_format")]
+    pub formats: Vec<ReportFormat>,
     /// What a reader should know beforehand.
     pub notes: Vec<String>,
+}
+
+/// What plans that name no format ask for.
+fn every_format() -> Vec<ReportFormat> {
+    vec![ReportFormat::Charts, ReportFormat::Markdown]
 }
 
 /// How a place is to be made.

@@ -9,6 +9,7 @@ use super::model::Report;
 use crate::domain::RunResult;
 use crate::plan::Plan;
 use crate::record::{self, CHARTS, Folder, Owner, REPORT, RESULT, RecordError};
+use crate::scenario::ReportFormat;
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
@@ -38,17 +39,27 @@ pub const fn result(report: &Report) -> &RunResult {
     &report.result
 }
 
-/// Reads a run directory and understands it. Writes nothing.
+/// Whether the run's scenario asks for `format`. A run whose plan is not known gets everything.
+fn wanted(report: &Report, format: ReportFormat) -> bool {
+    let plan = report.plan.present();
+    plan.is_none_or(|plan| plan.formats.contains(&format))
+}
+
+/// Reads a run directory and understands it. Draws no chart where the scenario asks for none. Writes nothing.
 ///
 /// # Errors
 /// When the directory holds no recording, or a chart cannot be drawn.
 pub fn render(dir: &Path) -> Result<(Report, Vec<Chart>), ReportError> {
     let report = analyse(&record::read::<Plan>(dir)?);
-    let drawn = charts(&report)?;
+    let drawn = if wanted(&report, ReportFormat::Charts) {
+        charts(&report)?
+    } else {
+        Vec::new()
+    };
     Ok((report, drawn))
 }
 
-/// Reads a run directory, and writes `result.json`, `report.md` and the charts into it; what is written is given to
+/// Reads a run directory, and writes `result.json` into it, and of `report.md` and the charts what its scenario asks for; what is written is given to
 /// `owner`, where one is named.
 ///
 /// # Errors
@@ -59,7 +70,7 @@ pub fn write_all(dir: &Path, owner: Option<Owner>) -> Result<Report, ReportError
     Ok(report)
 }
 
-/// Writes `result.json`, `report.md` and the charts into a run directory.
+/// Writes `result.json` into a run directory, and of `report.md` and the charts what its scenario asks for.
 ///
 /// # Errors
 /// When they cannot be written.
@@ -72,10 +83,14 @@ pub fn write(
     let folder = Folder::open(dir, owner)?;
     // The result first: it is small, and a full disk may leave no room for more.
     folder.write_json(RESULT, result(report))?;
-    folder.make(CHARTS)?;
+    if !drawn.is_empty() {
+        folder.make(CHARTS)?;
+    }
     for chart in drawn {
         folder.write_text(&format!("{CHARTS}/{}", chart.file), &chart.svg)?;
     }
-    folder.write_text(REPORT, &markdown(report, drawn))?;
+    if wanted(report, ReportFormat::Markdown) {
+        folder.write_text(REPORT, &markdown(report, drawn))?;
+    }
     Ok(())
 }

@@ -57,6 +57,7 @@ pub(crate) fn plan(how: PlanPlace, hosts: Vec<HostPlan>) -> Plan {
         network_driver: NetworkDriver::Bridge,
         untrack: false,
         thresholds: Vec::new(),
+        formats: Vec::new(),
         notes: Vec::new(),
     }
 }

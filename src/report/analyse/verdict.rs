@@ -180,6 +180,12 @@ fn unverified(story: &Story, plan: &Plan, allowed: u64) -> Option<String> {
 fn invalid(evidence: &Evidence<'_>) -> Vec<String> {
     let story = evidence.story;
     let mut invalid = Vec::new();
+    if story.ended.is_none() {
+        let phase = story.began.last().map_or(Phase::Drain, |(phase, _)| *phase);
+        invalid.push(format!(
+            "the recording stops during {phase}, before the run said how it ended: what came after is not known"
+        ));
+    }
     if let Some(gap) = evidence.memory.gap()
         && story.peak() > ConnCount::ZERO
         && story.failed.is_empty()

@@ -12,7 +12,7 @@ use machine::{facts, sample, setting};
 use crate::domain::*;
 use crate::plan::{HostPlan, Plan, PlanPlace, SettingsPlan};
 use crate::record::{Recording, RunIdentity, SCHEMA_VERSION};
-use crate::scenario::{RemainingOnLoss, Threshold, ThresholdKind};
+use crate::scenario::{RemainingOnLoss, ReportFormat, Threshold, ThresholdKind};
 
 /// What the kernel spends on each connection here, both ends, in slab pages.
 pub(super) const KERNEL_EACH: u64 = 8000;
@@ -368,6 +368,7 @@ impl Staged {
             conntrack: "not in the path".to_owned(),
             untrack: false,
             thresholds: self.thresholds.clone(),
+            formats: vec![ReportFormat::Charts, ReportFormat::Markdown],
             notes: Vec::new(),
         }
     }
