@@ -1,8 +1,10 @@
 //! The command line: one file per verb. Data goes to stdout, logs and progress to stderr.
 
 mod bench;
+mod by_hand;
 mod caller;
 mod clean;
+mod client;
 mod completions;
 mod count;
 mod doctor;
@@ -22,6 +24,7 @@ mod run;
 mod runtime_args;
 mod scenario_args;
 mod schema;
+mod server;
 mod validate;
 mod worker;
 
@@ -61,6 +64,7 @@ struct Global {
 enum Verb {
     Bench(bench::BenchArgs),
     Clean(clean::CleanArgs),
+    Client(client::ClientArgs),
     Completions(completions::CompletionsArgs),
     Count(count::CountArgs),
     Doctor(Box<doctor::DoctorArgs>),
@@ -74,6 +78,7 @@ enum Verb {
     Worker(worker::WorkerArgs),
     Run(Box<run::RunArgs>),
     Schema(schema::SchemaArgs),
+    Server(server::ServerArgs),
     Validate(validate::ValidateArgs),
 }
 
@@ -96,6 +101,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     let outcome = match &cli.verb {
         Verb::Bench(args) => bench::run(args),
         Verb::Clean(args) => clean::run(args),
+        Verb::Client(args) => client::run(args),
         Verb::Completions(args) => Ok(completions::run(args)),
         Verb::Count(args) => count::run(args),
         Verb::Doctor(args) => doctor::run(args),
@@ -108,6 +114,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
         Verb::Worker(args) => worker::run(args),
         Verb::Run(args) => run::run(args, cli.global.quiet),
         Verb::Schema(args) => schema::run(args),
+        Verb::Server(args) => server::run(args),
         Verb::Validate(args) => validate::run(args),
     };
     match outcome {

@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use super::super::counters::TableCounters;
-use super::super::exhausted::{self, Exhausted};
-use super::super::turn::Waited;
 use super::serve::Shared;
 use crate::domain::LossReason;
+use crate::engine::counters::TableCounters;
+use crate::engine::exhausted::{self, Exhausted};
+use crate::engine::turn::Waited;
 use crate::kernel::sys::epoll::{Epoll, Happening, Watch};
 use crate::kernel::sys::fdtable::{Descriptor, close};
 use crate::kernel::sys::poll::{Interest, Patience, PollEntry, poll};

@@ -7,11 +7,11 @@ use std::net::SocketAddrV4;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::super::counters::TableCounters;
-use super::super::latency::Latency;
-use super::super::source::{Source, Wish};
 use super::hold::{SWEEP_EVERY, Shared};
 use crate::domain::{ConnectFailure, FailureNote, PortChoice};
+use crate::engine::counters::TableCounters;
+use crate::engine::latency::Latency;
+use crate::engine::source::{Source, Wish};
 use crate::kernel::sys::fdtable::{Descriptor, close};
 use crate::kernel::sys::poll::{Interest, Patience, PollEntry, poll};
 use crate::kernel::sys::socket::{self, RawAddress};

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::verify::{Findings, Round, TOKEN, WRONG_BYTES, chosen};
 use super::hold::Shared;
 use crate::domain::LossReason;
+use crate::engine::verify::{Findings, Round, TOKEN, WRONG_BYTES, chosen};
 use crate::kernel::sys::fdtable::Descriptor;
 use crate::kernel::sys::poll::{Interest, Patience, PollEntry, poll};
 use crate::kernel::sys::socket::{self, Received};

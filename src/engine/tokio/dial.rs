@@ -12,21 +12,21 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
-use super::super::counters::TableCounters;
-use super::super::latency::Latency;
-use super::super::orders::{Order, Orders};
-use super::super::pacer::Pacer;
-use super::super::pool::Pool;
-use super::super::source::{Source, Sources, Wish};
-use super::super::table::Layout;
-use super::super::verify::Round;
-use super::super::{Dialing, EngineError, Ledger, Milestone, Running, Tables};
 use super::echo::Part;
 use super::{Ear, STACK, runtime};
 use crate::domain::{
     ClientSpec, ConnectFailure, Counters, FailureNote, Keepalive, LatencyCounts, LossReason,
     PortChoice, VerifyShare,
 };
+use crate::engine::counters::TableCounters;
+use crate::engine::latency::Latency;
+use crate::engine::orders::{Order, Orders};
+use crate::engine::pacer::Pacer;
+use crate::engine::pool::Pool;
+use crate::engine::source::{Source, Sources, Wish};
+use crate::engine::table::Layout;
+use crate::engine::verify::Round;
+use crate::engine::{Dialing, EngineError, Ledger, Milestone, Running, Tables};
 use crate::kernel::sys::epoll::Bell;
 use crate::kernel::sys::fdtable::{self, Descriptor};
 use crate::kernel::sys::socket;

@@ -9,9 +9,9 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
-use super::super::verify::{Findings, Round, TOKEN, WRONG_BYTES, chosen};
 use super::dial::{local, reason_of};
 use crate::domain::LossReason;
+use crate::engine::verify::{Findings, Round, TOKEN, WRONG_BYTES, chosen};
 
 /// How long an answer is waited for before the next connection may be asked all the same.
 const STALL: Duration = Duration::from_millis(100);

@@ -1,0 +1,84 @@
+//! `c1m server`: one server by hand.
+
+use std::net::SocketAddrV4;
+use std::num::NonZeroU32;
+
+use clap::{ArgAction, Args};
+
+use super::by_hand::{EngineChoice, Hand, TablesChoice, Woken, parse_keepalive, say};
+use super::{Exit, Failure};
+use crate::control::{Command, Event};
+use crate::domain::{Acceptors, ConnCount, Keepalive, ServerSpec, WorkerSpec};
+
+/// Accepts connections, holds them and echoes what they send, until Ctrl-C.
+#[derive(Debug, Args)]
+pub(super) struct ServerArgs {
+    /// Where to listen; repeatable.
+    #[arg(
+        long = "listen",
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:8000"
+    )]
+    listen: Vec<SocketAddrV4>,
+    /// Connections to be ready for.
+    #[arg(long, default_value_t = 1_024_000)]
+    capacity: u64,
+    /// What accepts.
+    #[arg(long, value_enum, default_value_t)]
+    engine: EngineChoice,
+    /// The argument of listen(2).
+    #[arg(long, default_value_t = 65_535)]
+    backlog: u32,
+    /// Threads that wait for connections at once; absent means one at a time, in batches.
+    #[arg(long)]
+    acceptors: Option<NonZeroU32>,
+    /// Whether connections are accepted at all.
+    #[arg(long, default_value_t = true, action = ArgAction::Set)]
+    accept: bool,
+    /// Whether bytes are read and echoed.
+    #[arg(long, default_value_t = true, action = ArgAction::Set)]
+    read: bool,
+    /// Descriptor tables.
+    #[arg(long, value_enum, default_value_t)]
+    tables: TablesChoice,
+    /// `SO_KEEPALIVE`: seconds of silence, seconds between probes, probes.
+    #[arg(long, value_name = "IDLE,INTERVAL,PROBES", value_parser = parse_keepalive)]
+    keepalive: Option<Keepalive>,
+}
+
+/// Serves until a signal comes.
+pub(super) fn run(args: &ServerArgs) -> Result<Exit, Failure> {
+    let spec = ServerSpec {
+        engine: args.engine.into(),
+        listen: args.listen.clone(),
+        backlog: args.backlog,
+        acceptors: args.acceptors.map_or(Acceptors::Auto, Acceptors::Count),
+        accept: args.accept,
+        read: args.read,
+        keepalive: args.keepalive,
+        tables: args.tables.into(),
+        capacity: ConnCount::new(args.capacity),
+    };
+    let mut hand = Hand::start(Command::Start {
+        spec: WorkerSpec::Server(spec),
+    })?;
+    while let Woken::Event(event) = hand.listen(None) {
+        match event {
+            Event::Ready {
+                tables,
+                descriptors_per_table,
+                listening,
+                ..
+            } => {
+                let listening: Vec<String> = listening.iter().map(ToString::to_string).collect();
+                say(&format!(
+                    "listening on {} with {tables} descriptor tables of {descriptors_per_table}; Ctrl-C ends",
+                    listening.join(", ")
+                ));
+            }
+            Event::Fatal { .. } => break,
+            _ => {}
+        }
+    }
+    hand.finish(Exit::Done)
+}
