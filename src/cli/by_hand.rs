@@ -161,12 +161,21 @@ impl Hand {
         Woken::Over
     }
 
+    /// How to exit after the signal that came; nothing while none has come.
+    pub(super) fn interrupted(&self) -> Option<Exit> {
+        self.interrupt.signal().map(|signal| {
+            if signal == signal_hook::consts::SIGTERM {
+                Exit::Terminated
+            } else {
+                Exit::Interrupted
+            }
+        })
+    }
+
     /// Closes what is open, waits for the worker, and tells how to exit.
     pub(super) fn finish(self, exit: Exit) -> Result<Exit, Failure> {
         self.send(Command::Exit);
-        let interrupted = self.interrupt.signal();
         match self.worker.join() {
-            Ok(Ok(())) if interrupted.is_some() => Ok(Exit::Interrupted),
             Ok(Ok(())) => Ok(exit),
             Ok(Err(error)) => Err(Failure::new(Exit::Failed, &error).with_hint(error.hint())),
             Err(_) => Err(Failure::new(Exit::Failed, "the worker panicked")),

@@ -105,6 +105,7 @@ pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
     })?;
     let mut exit = Exit::Done;
     let mut until = None;
+    let mut verified = false;
     while let Woken::Event(event) = hand.listen(until) {
         match event {
             Event::Ready { tables, .. } => {
@@ -137,6 +138,7 @@ pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
                 });
             }
             Event::Verified { report } => {
+                verified = true;
                 say(&format!(
                     "{} of {} echoed, {} silent; holding",
                     report.echoed, report.asked, report.silent
@@ -151,6 +153,10 @@ pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
             Event::Fatal { .. } => break,
             _ => {}
         }
+    }
+    // A signal is the way to end a hold; before that it cuts the work short.
+    if !verified && let Some(interrupted) = hand.interrupted() {
+        exit = interrupted;
     }
     hand.finish(exit)
 }

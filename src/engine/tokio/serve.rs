@@ -202,9 +202,11 @@ impl Table {
         while !self.shared.closing.draining() {
             if mine {
                 self.accept(&ear).await?;
-                if !self.shared.closing.draining() {
-                    self.hand_over();
+                if self.shared.closing.draining() {
+                    // Its ring has been heard: nothing more would end the wait below.
+                    break;
                 }
+                self.hand_over();
             }
             tokio::select! {
                 () = ear.hear() => {}
