@@ -1,11 +1,14 @@
 //! Where each connection comes from and goes to. Sources are arithmetic over the shards: the connection with number n has
 //! its shard and port by division, and nothing is stored for it.
 
+use std::io;
+use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::EngineError;
 use crate::domain::{PortChoice, Shard};
-use crate::kernel::sys::socket::RawAddress;
+use crate::kernel::sys::fdtable::Descriptor;
+use crate::kernel::sys::socket::{self, RawAddress};
 
 /// The shards of a client.
 #[derive(Debug)]
@@ -95,6 +98,37 @@ impl Sources {
         &self.shards[shard]
     }
 
+    /// Binds a new socket as the choice of ports wants it; `port` counts where ports are explicit.
+    pub(super) fn bind(&self, socket: Descriptor, source: &Source, port: u16) -> io::Result<()> {
+        let address = |port| RawAddress::new(SocketAddrV4::new(source.shard.source, port));
+        match self.choice {
+            PortChoice::Explicit => {
+                if self.shared_ports {
+                    socket::reuse_address(socket)?;
+                }
+                socket::bind(socket, &address(port))
+            }
+            PortChoice::Range => {
+                socket::bind_address_only(socket)?;
+                socket::local_port_range(socket, source.shard.ports)?;
+                socket::bind(socket, &address(0))
+            }
+            PortChoice::NoPort => {
+                socket::bind_address_only(socket)?;
+                socket::bind(socket, &address(0))
+            }
+            PortChoice::Kernel => socket::bind(socket, &address(0)),
+        }
+    }
+
+    /// Whether another port may help: the chosen one is held by a socket that is not ours. EADDRNOTAVAIL is what
+    /// connect(2) says when address and port are bound, but their connection to this target exists.
+    pub(super) fn is_port_taken(&self, error: &io::Error) -> bool {
+        self.choice == PortChoice::Explicit
+            && (error.kind() == io::ErrorKind::AddrInUse
+                || (error.kind() == io::ErrorKind::AddrNotAvailable && self.shared_ports))
+    }
+
     /// How many connections there are in all.
     pub(super) const fn total(&self) -> u64 {
         self.total
@@ -160,7 +194,7 @@ impl Iterator for Cursor<'_> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
-    use std::net::{Ipv4Addr, SocketAddrV4};
+    use std::net::Ipv4Addr;
 
     use proptest::prelude::*;
 

@@ -10,12 +10,14 @@ mod echo;
 mod serve;
 
 use std::io;
+use std::net::{SocketAddr, SocketAddrV4};
 
 use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{Dialing, Engine, EngineError, Ledger, Serving};
-use crate::domain::{ClientSpec, ServerSpec};
+use crate::domain::{ClientSpec, LossReason, ServerSpec};
 use crate::kernel::sys::fdtable::{self, Descriptor};
 
 /// Stack of a table's thread, in bytes. Only the pages that are touched count.
@@ -67,5 +69,18 @@ impl Ear {
             // Only while the runtime shuts down, which ends this task.
             Err(_) => std::future::pending().await,
         }
+    }
+}
+
+/// Why a connection ended, from the error that reading or writing brought.
+fn reason_of(error: &io::Error) -> LossReason {
+    LossReason::from_errno(error.raw_os_error().unwrap_or(0))
+}
+
+/// The local end of a connection.
+fn local(stream: &TcpStream) -> Option<SocketAddrV4> {
+    match stream.local_addr() {
+        Ok(SocketAddr::V4(address)) => Some(address),
+        _ => None,
     }
 }

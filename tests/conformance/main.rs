@@ -1,5 +1,7 @@
 //! One suite over every engine: the same cases, each against the program's own worker process on loopback.
 
+mod limits;
+mod ports;
 mod worker;
 
 use std::fs;
@@ -12,7 +14,15 @@ use std::time::Duration;
 use c1m::control::{Command, Event};
 use c1m::domain::{
     Acceptors, ConnRate, ConnectFailure, DescriptorTables, EngineKind, Keepalive, LossReason,
-    PortChoice, PortRange, VerifyShare, WorkerSpec,
+    VerifyShare, WorkerSpec,
+};
+use limits::{
+    many_tables_hold_more_than_the_limit, one_table_stops_a_client_at_the_limit,
+    one_table_stops_a_server_at_the_limit,
+};
+use ports::{
+    every_choice_of_ports_opens_all, ports_in_use_are_replaced,
+    ports_in_use_without_spare_ones_are_reported, several_targets_share_the_ports_of_a_source,
 };
 use worker::{Worker, client, sample, server, source};
 
@@ -20,10 +30,10 @@ use worker::{Worker, client, sample, server, source};
 macro_rules! on_both_engines {
     ($($case:ident),+ $(,)?) => {
         mod epoll {
-            $(#[test] fn $case() { super::$case(c1m::domain::EngineKind::Epoll); })+
+            $(#[test] fn $case() { crate::$case(c1m::domain::EngineKind::Epoll); })+
         }
         mod tokio {
-            $(#[test] fn $case() { super::$case(c1m::domain::EngineKind::Tokio); })+
+            $(#[test] fn $case() { crate::$case(c1m::domain::EngineKind::Tokio); })+
         }
     };
 }
@@ -275,144 +285,6 @@ fn the_window_bounds_what_is_under_way_and_silence_times_out(engine: EngineKind)
     assert_eq!(counters.failed[&ConnectFailure::TimedOut], 20);
     assert_eq!(counters.in_flight.count(), 0);
     dialing.end();
-}
-
-/// Takes ports of a source away.
-fn occupy(source: Ipv4Addr, ports: &[u16]) -> Vec<TcpListener> {
-    ports
-        .iter()
-        .map(|port| TcpListener::bind((source, *port)).expect("the port is free"))
-        .collect()
-}
-
-fn ports_in_use_are_replaced(engine: EngineKind) {
-    let _taken = occupy(source(engine, 9, 0), &[20_000, 20_050, 20_099, 20_100]);
-    let (serving, mut dialing, _) = start_pair(engine, 9, 1, 100);
-    let (counters, _) = dialing.ramp();
-    assert_eq!(counters.opened.count(), 100);
-    // The first spare port is taken as well.
-    assert_eq!(counters.ports_replaced, 4);
-    dialing.end();
-    serving.end();
-}
-
-fn ports_in_use_without_spare_ones_are_reported(engine: EngineKind) {
-    let from = source(engine, 10, 0);
-    let _taken = occupy(from, &[20_001, 20_002]);
-    let (serving, ready) = Worker::start(WorkerSpec::Server(server(engine)));
-    let mut spec = client(engine, ready.listening[0], &[from], 50);
-    spec.shards[0].ports = PortRange::new(20_000, 20_050).expect("a range");
-    let (mut dialing, _) = Worker::start(WorkerSpec::Client(spec));
-    let (counters, _) = dialing.ramp();
-    assert_eq!(counters.opened.count(), 49);
-    assert_eq!(counters.failed[&ConnectFailure::NoPorts], 1);
-    let note = dialing.wait(|event| match event {
-        Event::ConnectFailed { note } => Some(note),
-        _ => None,
-    });
-    assert_eq!((note.failure, note.source), (ConnectFailure::NoPorts, from));
-    dialing.end();
-    serving.end();
-}
-
-fn several_targets_share_the_ports_of_a_source(engine: EngineKind) {
-    let mut spec = server(engine);
-    spec.listen = vec![spec.listen[0]; 3];
-    let (serving, ready) = Worker::start(WorkerSpec::Server(spec));
-    let mut spec = client(engine, ready.listening[0], &[source(engine, 11, 0); 3], 50);
-    for (shard, target) in spec.shards.iter_mut().zip(&ready.listening) {
-        shard.target = *target;
-    }
-    let (mut dialing, _) = Worker::start(WorkerSpec::Client(spec));
-    let (counters, _) = dialing.ramp();
-    assert_eq!((counters.opened.count(), counters.ports_replaced), (150, 0));
-    assert_eq!(dialing.verify(VerifyShare::All, 20_000).echoed.count(), 150);
-    dialing.end();
-    serving.end();
-}
-
-fn every_choice_of_ports_opens_all(engine: EngineKind) {
-    let choices = [
-        PortChoice::Explicit,
-        PortChoice::Range,
-        PortChoice::NoPort,
-        PortChoice::Kernel,
-    ];
-    let (serving, ready) = Worker::start(WorkerSpec::Server(server(engine)));
-    for (index, choice) in (0..).zip(choices) {
-        let mut spec = client(engine, ready.listening[0], &[source(engine, 12, index)], 40);
-        spec.ports = choice;
-        // Inside what net.ipv4.ip_local_port_range is anywhere: outside of it the kernel does not choose.
-        spec.shards[0].ports = PortRange::new(40_000, 49_999).expect("a range");
-        let (mut dialing, _) = Worker::start(WorkerSpec::Client(spec));
-        let (counters, _) = dialing.ramp();
-        assert_eq!(counters.opened.count(), 40, "{choice}: {counters:?}");
-        dialing.end();
-    }
-    serving.end();
-}
-
-fn many_tables_hold_more_than_the_limit(engine: EngineKind) {
-    let (serving, ready) = Worker::start_limited(WorkerSpec::Server(server(engine)), 1_024);
-    assert!(ready.tables >= 5, "{} tables for 5,000", ready.tables);
-    let spec = client(engine, ready.listening[0], &[source(engine, 13, 0)], 3_000);
-    let (mut dialing, ready) = Worker::start_limited(WorkerSpec::Client(spec), 1_024);
-    assert!(ready.tables >= 3, "{} tables for 3,000", ready.tables);
-    let (counters, _) = dialing.ramp();
-    assert_eq!(counters.opened.count(), 3_000);
-    assert_eq!(
-        dialing.verify(VerifyShare::All, 30_000).echoed.count(),
-        3_000
-    );
-    assert_eq!(dialing.drain(), 3_000);
-    dialing.end();
-    serving.end();
-}
-
-fn one_table_stops_a_client_at_the_limit(engine: EngineKind) {
-    let (serving, ready) = Worker::start(WorkerSpec::Server(server(engine)));
-    let mut spec = client(engine, ready.listening[0], &[source(engine, 14, 0)], 2_000);
-    spec.tables = DescriptorTables::One;
-    let (mut dialing, ready) = Worker::start_limited(WorkerSpec::Client(spec), 1_024);
-    assert_eq!(ready.tables, 1);
-    let (counters, _) = dialing.ramp();
-    let opened = counters.opened.count();
-    assert!((900..1_024).contains(&opened), "{opened}");
-    assert_eq!(
-        counters.failed[&ConnectFailure::NoDescriptors],
-        2_000 - opened
-    );
-    // It goes on with what it has.
-    assert_eq!(
-        dialing.verify(VerifyShare::All, 20_000).echoed.count(),
-        opened
-    );
-    dialing.end();
-    serving.end();
-}
-
-fn one_table_stops_a_server_at_the_limit(engine: EngineKind) {
-    let mut spec = server(engine);
-    spec.tables = DescriptorTables::One;
-    let (mut serving, ready) = Worker::start_limited(WorkerSpec::Server(spec), 1_024);
-    let target = ready.listening[0];
-    let spec = client(engine, target, &[source(engine, 15, 0)], 1_500);
-    let (mut dialing, _) = Worker::start(WorkerSpec::Client(spec));
-    // The others wait in the accept queue.
-    assert_eq!(dialing.ramp().0.opened.count(), 1_500);
-    serving.wait(|event| match event {
-        Event::Warning { text } if text.contains("EMFILE") => Some(()),
-        _ => None,
-    });
-    serving.wait_counters(|counters| counters.failed.contains_key(&ConnectFailure::NoDescriptors));
-    let held = serving.counters.established.count();
-    assert!((900..1_024).contains(&held), "{held}");
-    serving.send(&Command::Drain);
-    dialing.drain();
-    serving.drained();
-    dialing.end();
-    serving.end();
-    assert_eq!(sockets_of(target), Vec::<String>::new());
 }
 
 fn a_server_that_does_not_accept_leaves_them_in_the_queue(engine: EngineKind) {

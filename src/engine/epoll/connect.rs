@@ -3,7 +3,6 @@
 //! how many are under way.
 
 use std::io;
-use std::net::SocketAddrV4;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use crate::engine::latency::Latency;
 use crate::engine::source::{Source, Wish};
 use crate::kernel::sys::fdtable::{Descriptor, close};
 use crate::kernel::sys::poll::{Interest, Patience, PollEntry, poll};
-use crate::kernel::sys::socket::{self, RawAddress};
+use crate::kernel::sys::socket;
 
 /// Handshakes begun between two looks. A look finds a handshake that was over at once up to so many connects late (about
 /// 10 µs each); looking after each one costs a tenth of the rate.
@@ -192,7 +191,7 @@ impl<'a> Dialer<'a> {
                 }
                 Err(error) => {
                     close(socket);
-                    if !self.is_port_taken(&error) {
+                    if !self.shared.sources.is_port_taken(&error) {
                         return Err(error);
                     }
                     let Some(spare) = source.spare_port() else {
@@ -206,38 +205,11 @@ impl<'a> Dialer<'a> {
     }
 
     fn bind_and_connect(&self, socket: Descriptor, source: &Source, port: u16) -> io::Result<()> {
-        let address = |port| RawAddress::new(SocketAddrV4::new(source.shard.source, port));
         if let Some(keepalive) = self.shared.keepalive {
             socket::keepalive(socket, keepalive)?;
         }
-        match self.shared.sources.choice {
-            PortChoice::Explicit => {
-                if self.shared.sources.shared_ports {
-                    socket::reuse_address(socket)?;
-                }
-                socket::bind(socket, &address(port))?;
-            }
-            PortChoice::Range => {
-                socket::bind_address_only(socket)?;
-                socket::local_port_range(socket, source.shard.ports)?;
-                socket::bind(socket, &address(0))?;
-            }
-            PortChoice::NoPort => {
-                socket::bind_address_only(socket)?;
-                socket::bind(socket, &address(0))?;
-            }
-            PortChoice::Kernel => socket::bind(socket, &address(0))?,
-        }
+        self.shared.sources.bind(socket, source, port)?;
         socket::connect(socket, &source.target).map(drop)
-    }
-
-    /// Whether another port may help: the chosen one is held by a socket that is not ours. EADDRNOTAVAIL is what
-    /// connect(2) says when address and port are bound, but their connection to this target exists.
-    fn is_port_taken(&self, error: &io::Error) -> bool {
-        self.shared.sources.choice == PortChoice::Explicit
-            && (error.kind() == io::ErrorKind::AddrInUse
-                || (error.kind() == io::ErrorKind::AddrNotAvailable
-                    && self.shared.sources.shared_ports))
     }
 
     /// Looks which handshakes are over.

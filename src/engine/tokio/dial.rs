@@ -2,7 +2,6 @@
 
 use std::future::{pending, poll_fn};
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
@@ -13,10 +12,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use super::echo::Part;
-use super::{Ear, STACK, runtime};
+use super::{Ear, STACK, local, reason_of, runtime};
 use crate::domain::{
-    ClientSpec, ConnectFailure, Counters, FailureNote, Keepalive, LatencyCounts, LossReason,
-    PortChoice, VerifyShare,
+    ClientSpec, ConnectFailure, Counters, FailureNote, Keepalive, LatencyCounts, PortChoice,
+    VerifyShare,
 };
 use crate::engine::counters::TableCounters;
 use crate::engine::latency::Latency;
@@ -368,12 +367,12 @@ impl Table {
         loop {
             match self.begin(source, *port) {
                 Ok(socket) => match socket.connect(source.shard.target.into()).await {
-                    Err(error) if self.is_port_taken(&error) => {
+                    Err(error) if self.shared.sources.is_port_taken(&error) => {
                         *port = source.spare_port().ok_or(error)?;
                     }
                     other => return other,
                 },
-                Err(error) if self.is_port_taken(&error) => {
+                Err(error) if self.shared.sources.is_port_taken(&error) => {
                     *port = source.spare_port().ok_or(error)?;
                 }
                 Err(error) => return Err(error),
@@ -385,37 +384,11 @@ impl Table {
     fn begin(&self, source: &Source, port: u16) -> io::Result<TcpSocket> {
         let socket = TcpSocket::new_v4()?;
         let number = Descriptor::from(&socket);
-        let address = |port| SocketAddr::from(SocketAddrV4::new(source.shard.source, port));
         if let Some(keepalive) = self.shared.keepalive {
             socket::keepalive(number, keepalive)?;
         }
-        match self.shared.sources.choice {
-            PortChoice::Explicit => {
-                if self.shared.sources.shared_ports {
-                    socket::reuse_address(number)?;
-                }
-                socket.bind(address(port))?;
-            }
-            PortChoice::Range => {
-                socket::bind_address_only(number)?;
-                socket::local_port_range(number, source.shard.ports)?;
-                socket.bind(address(0))?;
-            }
-            PortChoice::NoPort => {
-                socket::bind_address_only(number)?;
-                socket.bind(address(0))?;
-            }
-            PortChoice::Kernel => socket.bind(address(0))?,
-        }
+        self.shared.sources.bind(number, source, port)?;
         Ok(socket)
-    }
-
-    /// See the epoll engine.
-    fn is_port_taken(&self, error: &io::Error) -> bool {
-        self.shared.sources.choice == PortChoice::Explicit
-            && (error.kind() == io::ErrorKind::AddrInUse
-                || (error.kind() == io::ErrorKind::AddrNotAvailable
-                    && self.shared.sources.shared_ports))
     }
 
     /// One connection: waits for its end, and echoes when asked.
@@ -515,16 +488,5 @@ fn discard(stream: &TcpStream) -> io::Result<()> {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
         Err(error) => Err(error),
-    }
-}
-
-pub(super) fn reason_of(error: &io::Error) -> LossReason {
-    LossReason::from_errno(error.raw_os_error().unwrap_or(0))
-}
-
-pub(super) fn local(stream: &TcpStream) -> Option<SocketAddrV4> {
-    match stream.local_addr() {
-        Ok(SocketAddr::V4(address)) => Some(address),
-        _ => None,
     }
 }

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
-use super::dial::{local, reason_of};
+use super::{local, reason_of};
 use crate::domain::LossReason;
 use crate::engine::verify::{Findings, Round, TOKEN, WRONG_BYTES, chosen};
 

@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::{Ear, STACK, runtime};
+use super::{Ear, STACK, reason_of, runtime};
 use crate::domain::{Acceptors, Counters, DescriptorTables, LossReason, ServerSpec};
 use crate::engine::closing::Closing;
 use crate::engine::counters::TableCounters;
@@ -282,7 +282,7 @@ impl Table {
     async fn echo(&self, stream: &TcpStream) -> LossReason {
         loop {
             if let Err(error) = poll_fn(|context| stream.poll_read_ready(context)).await {
-                return reason(&error);
+                return reason_of(&error);
             }
             let bytes = match self.read_and_return(stream) {
                 Ok(Some(bytes)) => bytes,
@@ -292,7 +292,7 @@ impl Table {
             // The peer sends and does not read. Nothing more is read from it until it does. In a box, because it is rare
             // and would make every task larger.
             if let Err(error) = Box::pin(send_all(stream, &bytes)).await {
-                return reason(&error);
+                return reason_of(&error);
             }
         }
     }
@@ -304,13 +304,13 @@ impl Table {
             Ok(0) => return Err(LossReason::ClosedByPeer),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(reason(&error)),
+            Err(error) => return Err(reason_of(&error)),
         };
         self.counters().bytes_read.add(count as u64);
         let sent = match stream.try_write(&buffer[..count]) {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) => return Err(reason(&error)),
+            Err(error) => return Err(reason_of(&error)),
         };
         Ok((sent < count).then(|| buffer[sent..count].into()))
     }
@@ -369,7 +369,7 @@ async fn until_closed(stream: &TcpStream) -> LossReason {
                     Err::<(), _>(io::ErrorKind::WouldBlock.into())
                 });
             }
-            Err(error) => return reason(&error),
+            Err(error) => return reason_of(&error),
         }
     }
 }
@@ -396,8 +396,4 @@ fn passes(error: &io::Error) -> bool {
             | io::ErrorKind::NetworkUnreachable
             | io::ErrorKind::HostUnreachable
     )
-}
-
-fn reason(error: &io::Error) -> LossReason {
-    LossReason::from_errno(error.raw_os_error().unwrap_or(0))
 }

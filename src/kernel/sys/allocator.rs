@@ -54,6 +54,8 @@ const fn class(layout: &Layout) -> Option<usize> {
     }
 }
 
+// Every block is aligned to 128 bytes, so that it may hold a pointer.
+#[allow(clippy::cast_ptr_alignment)]
 impl Slab {
     fn take(&self, class: usize) -> *mut u8 {
         let size = (class + 1) * ALIGN;
