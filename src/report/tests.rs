@@ -2,7 +2,7 @@
 
 use super::staged::{KERNEL_EACH, SERVER_EACH, Staged, Until};
 use super::{Report, analyse, charts, markdown, text};
-use crate::domain::RunVerdict;
+use crate::domain::{Bytes, CgroupSample, Limit, Reading, RunVerdict, WorkerId};
 
 fn report(staged: &Staged) -> Report {
     analyse(&staged.recording())
@@ -35,6 +35,63 @@ fn a_good_run_is_held_and_costs_what_was_staged() {
         KERNEL_EACH + SERVER_EACH
     ));
     assert!(result.thresholds.iter().all(|threshold| threshold.held));
+}
+
+/// A worker's control group with so much kernel memory in it.
+fn charged(worker: WorkerId, version: u32, kernel: u64) -> CgroupSample {
+    CgroupSample {
+        worker,
+        version,
+        charged: Bytes::from_mib(5) + Bytes::new(kernel),
+        kernel: Reading::Present(Bytes::from_mib(1) + Bytes::new(kernel)),
+        sockets: Reading::missing("this kernel does not account it"),
+        anonymous: Reading::Present(Bytes::from_mib(4)),
+        limit: Limit::Unlimited,
+        oom_kills: Reading::Present(0),
+    }
+}
+
+/// With a control group for each worker, kernel memory is told apart by end: a counter of its own in version 1, a row of
+/// `memory.stat` in version 2.
+#[test]
+fn control_groups_tell_the_kernels_memory_of_each_end() {
+    const SERVER: u64 = 4200;
+    const CLIENT: u64 = 3900;
+    for version in [1, 2] {
+        let mut recording = Staged::good(8000).recording();
+        for sample in &mut recording.samples {
+            let open = (sample.files.present().expect("staged").0 - 2000) / 2;
+            sample.cgroups = [(WorkerId::SERVER, SERVER), (WorkerId(1), CLIENT)]
+                .map(|(worker, each)| charged(worker, version, open * each))
+                .into();
+        }
+        let memory = analyse(&recording).result.memory;
+        assert!(
+            close(memory.server.kernel_bytes_per_connection, SERVER),
+            "{version}: {:?}",
+            memory.server
+        );
+        assert!(
+            close(memory.client.kernel_bytes_per_connection, CLIENT),
+            "{version}: {:?}",
+            memory.client
+        );
+        assert!(close(
+            memory.server.bytes_per_connection,
+            SERVER + SERVER_EACH
+        ));
+
+        // One counter that cannot be read is a gap with its reason on that end, and none on the other.
+        for sample in &mut recording.samples {
+            sample.cgroups[0].kernel = Reading::missing("the kernel does not say");
+        }
+        let memory = analyse(&recording).result.memory;
+        assert_eq!(memory.server.kernel_bytes_per_connection, None);
+        assert!(
+            memory.server.how["kernel_bytes_per_connection"].contains("the kernel does not say")
+        );
+        assert!(close(memory.client.kernel_bytes_per_connection, CLIENT));
+    }
 }
 
 #[test]
