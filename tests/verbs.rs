@@ -176,3 +176,101 @@ fn the_environment_is_a_flag_and_the_command_line_outranks_it() {
         60
     );
 }
+
+/// The value of a key may hold blanks, and a variable holds several assignments, one on each line.
+#[test]
+fn any_key_is_set_by_flag_and_by_variable() {
+    let keepalive = "clients.keepalive={idle: 1s, interval: 2s, probes: 3}";
+    let small = [
+        "plan", "-n", "100", "--place", "loopback", "--format", "json",
+    ];
+    let by_flag = json_of(
+        &[&small[..], &["--set", keepalive, "--set", "hold=7s"]].concat(),
+        0,
+    );
+    let (mut command, _folder) = c1m(&small);
+    command.env("C1M_SET", format!("{keepalive}\nhold=7s"));
+    let by_variable = command.assert().code(0).get_output().stdout.clone();
+    for plan in [by_flag, serde_json::from_slice(&by_variable).expect("JSON")] {
+        assert_eq!(plan["hold"]["secs"], 7);
+        let client = plan["workers"][1].to_string();
+        assert!(client.contains("\"probes\":3"), "{client}");
+    }
+}
+
+#[test]
+fn the_variable_of_a_switch_takes_what_people_write() {
+    for (value, dry) in [
+        ("1", true),
+        ("yes", true),
+        ("true", true),
+        ("0", false),
+        ("no", false),
+        ("", false),
+    ] {
+        for verb in ["clean", "restore"] {
+            let (mut command, _folder) = c1m(&[verb, "--dry-run"]);
+            command.assert().code(0);
+            let (mut command, _folder) = c1m(&[verb]);
+            let output = command.env("C1M_DRY_RUN", value).assert().code(0);
+            let text = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
+            let (would, did) = match verb {
+                "clean" => ("nothing is left to remove\n", "nothing is left\n"),
+                _ => ("nothing to restore\n", "nothing to restore\n"),
+            };
+            assert_eq!(
+                text,
+                if dry { would } else { did },
+                "C1M_DRY_RUN={value} c1m {verb}"
+            );
+        }
+    }
+}
+
+/// Without a terminal, and with `NO_COLOR` even when it is empty, nothing is coloured.
+#[test]
+fn nothing_is_coloured_without_a_terminal() {
+    for arguments in [
+        &["--help"][..],
+        &["doctor", "-n", "100", "--place", "loopback"],
+        &["plan", "--nonsense"],
+    ] {
+        let (mut command, _folder) = c1m(arguments);
+        let output = command.env("NO_COLOR", "").output().expect("runs");
+        assert!(
+            !output.stdout.contains(&0x1b) && !output.stderr.contains(&0x1b),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
+fn manual_and_completions_know_every_verb() {
+    let (mut command, _folder) = c1m(&["man"]);
+    let page = command.assert().code(0).get_output().stdout.clone();
+    let page = String::from_utf8(page).expect("text");
+    for verb in [
+        "bench", "clean", "count", "doctor", "observe", "plan", "report", "restore", "run",
+        "validate",
+    ] {
+        assert!(
+            page.contains(&format!("c1m\\-{verb}(1)")),
+            "the page does not name {verb}"
+        );
+        for shell in ["bash", "fish", "zsh"] {
+            let (mut command, _folder) = c1m(&["completions", shell]);
+            command
+                .assert()
+                .code(0)
+                .stdout(predicate::str::contains(verb));
+        }
+    }
+    let pages = tempfile::tempdir().expect("a folder");
+    let (mut command, _folder) = c1m(&["man", "--dir"]);
+    command.arg(pages.path()).assert().code(0);
+    assert!(pages.path().join("c1m-run.1").exists());
+    assert!(
+        !pages.path().join("c1m-worker.1").exists(),
+        "the hidden verb has a page"
+    );
+}

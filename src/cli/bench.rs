@@ -37,8 +37,13 @@ pub(super) struct BenchArgs {
     /// The variants, by name; the first is what the others are compared with.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Variant::Epoll, Variant::Tokio], env = "C1M_VARIANTS")]
     variants: Vec<Variant>,
-    /// A variant of your own: a name, and keys of the scenario to set; repeatable.
-    #[arg(long, value_name = "NAME:KEY=VALUE,…")]
+    /// A variant of your own: a name, and keys of the scenario to set; repeatable. In the environment: one on each line.
+    #[arg(
+        long,
+        value_name = "NAME:KEY=VALUE,…",
+        env = "C1M_VARIANT",
+        value_delimiter = '\n'
+    )]
     variant: Vec<String>,
     /// Another program to alternate with: a shell command that prints its rate as a number followed by "/s".
     #[arg(long, value_name = "COMMAND", env = "C1M_BESIDE")]

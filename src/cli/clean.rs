@@ -101,7 +101,7 @@ fn provision_failed(error: &provision::ProvisionError) -> Failure {
 }
 
 /// Writes lines to stdout, or `otherwise` where there are none.
-fn say(lines: &[String], before: &str, otherwise: &str) -> Result<Exit, Failure> {
+pub(super) fn say(lines: &[String], before: &str, otherwise: &str) -> Result<Exit, Failure> {
     let mut text = String::new();
     for line in lines {
         text.push_str(before);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 
 use super::by_hand::{EngineChoice, Hand, TablesChoice, Woken, parse_keepalive, say};
+use super::observe::duration;
 use super::{Exit, Failure};
 use crate::control::{Command, Event};
 use crate::domain::{
@@ -21,44 +22,49 @@ const EACH: u64 = 64_000;
 #[derive(Debug, Args)]
 pub(super) struct ClientArgs {
     /// Where to connect to.
-    #[arg(value_name = "ADDRESS:PORT")]
+    #[arg(value_name = "ADDRESS:PORT", env = "C1M_TARGET")]
     target: SocketAddrV4,
     /// How many connections.
-    #[arg(short = 'n', long, default_value_t = 1_000)]
+    #[arg(short = 'n', long, default_value_t = 1_000, env = "C1M_CONNECTIONS")]
     connections: u64,
     /// Source addresses; repeatable. 64,000 connections come from each. To a loopback address as many of 127/8 are taken
     /// as are needed.
-    #[arg(long = "source", value_name = "ADDRESS")]
+    #[arg(
+        long = "source",
+        value_name = "ADDRESS",
+        env = "C1M_SOURCE",
+        value_delimiter = ','
+    )]
     sources: Vec<Ipv4Addr>,
     /// How source ports are chosen.
-    #[arg(long, value_enum, default_value_t = PortsChoice::Explicit)]
+    #[arg(long, value_enum, default_value_t = PortsChoice::Explicit, env = "C1M_PORTS")]
     ports: PortsChoice,
     /// What opens.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, env = "C1M_ENGINE")]
     engine: EngineChoice,
     /// Handshakes that may be under way at once.
-    #[arg(long, default_value_t = 512)]
+    #[arg(long, default_value_t = 512, env = "C1M_IN_FLIGHT")]
     in_flight: u32,
     /// Connections a second; absent means as fast as possible.
-    #[arg(long)]
+    #[arg(long, env = "C1M_RATE")]
     rate: Option<f64>,
     /// Threads that dial at once; absent means as many as are fastest here.
-    #[arg(long)]
+    #[arg(long, env = "C1M_DIALERS")]
     dialers: Option<u32>,
-    /// Seconds after which a handshake counts as timed out.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    connect_timeout: u32,
+    /// After how long a handshake counts as timed out, such as 30s.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration, env = "C1M_CONNECT_TIMEOUT")]
+    connect_timeout: Duration,
     /// How many connections to send an echo through; absent means all, 0 none.
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", env = "C1M_VERIFY")]
     verify: Option<u32>,
-    /// Seconds to hold; absent means until Ctrl-C.
-    #[arg(long, value_name = "SECONDS")]
-    hold: Option<u64>,
+    /// How long to hold, such as 60s; absent means until Ctrl-C.
+    #[arg(long, value_name = "DURATION", value_parser = duration, env = "C1M_HOLD")]
+    hold: Option<Duration>,
     /// Descriptor tables.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, env = "C1M_TABLES")]
     tables: TablesChoice,
     /// `SO_KEEPALIVE`: seconds of silence, seconds between probes, probes.
-    #[arg(long, value_name = "IDLE,INTERVAL,PROBES", value_parser = parse_keepalive)]
+    #[arg(long, value_name = "IDLE,INTERVAL,PROBES", value_parser = parse_keepalive, env = "C1M_KEEPALIVE")]
     keepalive: Option<Keepalive>,
 }
 
@@ -97,7 +103,7 @@ pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
         rate: args.rate.map(ConnRate::new),
         tables: args.tables.into(),
         dialers: args.dialers,
-        connect_timeout_ms: args.connect_timeout.saturating_mul(1000),
+        connect_timeout_ms: u32::try_from(args.connect_timeout.as_millis()).unwrap_or(u32::MAX),
         keepalive: args.keepalive,
     };
     let mut hand = Hand::start(Command::Start {
@@ -146,9 +152,7 @@ pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
                 if report.echoed < report.asked {
                     exit = Exit::Missed;
                 }
-                until = args
-                    .hold
-                    .map(|seconds| Instant::now() + Duration::from_secs(seconds));
+                until = args.hold.map(|hold| Instant::now() + hold);
             }
             Event::Fatal { .. } => break,
             _ => {}

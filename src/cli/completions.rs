@@ -2,10 +2,10 @@
 
 use std::io;
 
-use clap::{Args, CommandFactory as _};
+use clap::Args;
 use clap_complete::Shell;
 
-use super::{Cli, Exit};
+use super::{Exit, command};
 
 /// Prints completion for a shell.
 #[derive(Debug, Args)]
@@ -16,6 +16,6 @@ pub(super) struct CompletionsArgs {
 }
 
 pub(super) fn run(args: &CompletionsArgs) -> Exit {
-    clap_complete::generate(args.shell, &mut Cli::command(), "c1m", &mut io::stdout());
+    clap_complete::generate(args.shell, &mut command(), "c1m", &mut io::stdout());
     Exit::Done
 }

@@ -5,9 +5,9 @@ use std::io;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::{Args, CommandFactory as _};
+use clap::Args;
 
-use super::{Cli, Exit};
+use super::{Exit, command};
 
 /// Prints the manual page.
 #[derive(Debug, Args)]
@@ -19,12 +19,12 @@ pub(super) struct ManArgs {
 
 pub(super) fn run(args: &ManArgs) -> anyhow::Result<Exit> {
     match &args.dir {
-        None => clap_mangen::Man::new(Cli::command())
+        None => clap_mangen::Man::new(command())
             .render(&mut io::stdout())
             .context("cannot write the manual page to stdout")?,
         Some(dir) => {
             fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-            clap_mangen::generate_to(Cli::command(), dir)
+            clap_mangen::generate_to(command(), dir)
                 .with_context(|| format!("cannot write manual pages to {}", dir.display()))?;
         }
     }

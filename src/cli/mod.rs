@@ -31,7 +31,8 @@ mod worker;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
 pub use exit::Exit;
@@ -51,7 +52,7 @@ struct Cli {
 /// What every verb takes.
 #[derive(Debug, Args)]
 struct Global {
-    /// Says less: warnings only.
+    /// Says less: errors and the result only.
     #[arg(short, long, global = true, env = "C1M_QUIET")]
     quiet: bool,
     /// Says more; twice says all.
@@ -88,7 +89,10 @@ const VERSION: &str = env!("C1M_VERSION");
 /// Parses the command line, does what it says, and tells how to exit.
 #[must_use]
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
-    let cli = match Cli::try_parse_from(arguments) {
+    let parsed = command()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             let help = !error.use_stderr();
@@ -127,6 +131,21 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     }
 }
 
+/// The command line as clap knows it.
+fn command() -> clap::Command {
+    taking_switches(Cli::command())
+}
+
+/// Lets the variable of a switch say 1, yes or on, and 0, no, off or nothing, where clap itself knows true and false alone.
+fn taking_switches(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg| match arg.get_action() {
+            ArgAction::SetTrue => arg.value_parser(FalseyValueParser::new()),
+            _ => arg,
+        })
+        .mut_subcommands(taking_switches)
+}
+
 fn log_to_stderr(global: &Global) {
     let level = match (global.quiet, global.verbose) {
         (true, _) => LevelFilter::ERROR,
@@ -143,3 +162,6 @@ fn log_to_stderr(global: &Global) {
         .with_target(false)
         .init();
 }
+
+#[cfg(test)]
+mod tests;

@@ -186,7 +186,7 @@ fn shares(before: &Reading<CpuTicks>, now: &Reading<CpuTicks>) -> Option<[u64; 3
 }
 
 /// A whole number with its unit: `500ms`, `2s`, `1m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|character: char| !character.is_ascii_digit());
     let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
     let number: u64 = number

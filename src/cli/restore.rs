@@ -1,13 +1,11 @@
 //! `c1m restore`: puts back what a crashed run has changed on the host, from its journal.
 
-use std::io::{self, Write as _};
-
-use anyhow::Context as _;
 use clap::Args;
 
+use super::clean::say;
 use super::runtime_args::{RuntimeArgs, host_cannot};
 use super::{Exit, Failure};
-use crate::host::{self, Recovery};
+use crate::host::{self, Lock, Recovery};
 use crate::provision;
 
 /// Puts back the settings of the host that a crashed run has changed. Every run does so by itself at its end, and every
@@ -16,23 +14,22 @@ use crate::provision;
 pub(super) struct RestoreArgs {
     #[command(flatten)]
     runtime: RuntimeArgs,
+    /// Says what would be put back, and puts nothing back.
+    #[arg(long, env = "C1M_DRY_RUN")]
+    dry_run: bool,
 }
 
 pub(super) fn run(args: &RestoreArgs) -> Result<Exit, Failure> {
     let runtime = args.runtime.open()?;
+    if args.dry_run {
+        // The lock is held meanwhile: the journal of a live run is not for restoring.
+        let _lock = Lock::take(&runtime, None).map_err(|error| host_cannot(error.into()))?;
+        let left = host::left_behind(&runtime).map_err(host_cannot)?;
+        return say(&left, "would put back ", "nothing to restore");
+    }
     let recovery =
         host::recover_unless_live(&runtime, provision::remove_object).map_err(host_cannot)?;
-    let mut text = String::new();
-    for note in notes(&recovery)? {
-        text.push_str(&note);
-        text.push('\n');
-    }
-    if text.is_empty() {
-        text.push_str("nothing to restore\n");
-    }
-    io::stdout()
-        .write_all(text.as_bytes())
-        .context("cannot write to stdout")?;
+    say(&notes(&recovery)?, "", "nothing to restore")?;
     still_left(&recovery)?;
     Ok(Exit::Done)
 }

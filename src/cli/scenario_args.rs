@@ -25,12 +25,12 @@ pub(super) struct ScenarioArgs {
     /// Reduces the number of connections to what fits here, rather than refusing.
     #[arg(long, env = "C1M_FIT")]
     pub(super) fit: bool,
-    /// Sets a key of the scenario, such as server.engine=tokio; repeatable.
+    /// Sets a key of the scenario, such as server.engine=tokio; repeatable. In the environment: one on each line.
     #[arg(
         long = "set",
         value_name = "KEY=VALUE",
         env = "C1M_SET",
-        value_delimiter = ' '
+        value_delimiter = '\n'
     )]
     pub(super) set: Vec<String>,
 }

@@ -17,32 +17,34 @@ pub(super) struct ServerArgs {
     #[arg(
         long = "listen",
         value_name = "ADDRESS:PORT",
-        default_value = "127.0.0.1:8000"
+        default_value = "127.0.0.1:8000",
+        env = "C1M_LISTEN",
+        value_delimiter = ','
     )]
     listen: Vec<SocketAddrV4>,
     /// Connections to be ready for.
-    #[arg(long, default_value_t = 1_024_000)]
+    #[arg(long, default_value_t = 1_024_000, env = "C1M_CAPACITY")]
     capacity: u64,
     /// What accepts.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, env = "C1M_ENGINE")]
     engine: EngineChoice,
     /// The argument of listen(2).
-    #[arg(long, default_value_t = 65_535)]
+    #[arg(long, default_value_t = 65_535, env = "C1M_BACKLOG")]
     backlog: u32,
     /// Threads that wait for connections at once; absent means one at a time, in batches.
-    #[arg(long)]
+    #[arg(long, env = "C1M_ACCEPTORS")]
     acceptors: Option<NonZeroU32>,
     /// Whether connections are accepted at all.
-    #[arg(long, default_value_t = true, action = ArgAction::Set)]
+    #[arg(long, default_value_t = true, action = ArgAction::Set, env = "C1M_ACCEPT")]
     accept: bool,
     /// Whether bytes are read and echoed.
-    #[arg(long, default_value_t = true, action = ArgAction::Set)]
+    #[arg(long, default_value_t = true, action = ArgAction::Set, env = "C1M_READ")]
     read: bool,
     /// Descriptor tables.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, env = "C1M_TABLES")]
     tables: TablesChoice,
     /// `SO_KEEPALIVE`: seconds of silence, seconds between probes, probes.
-    #[arg(long, value_name = "IDLE,INTERVAL,PROBES", value_parser = parse_keepalive)]
+    #[arg(long, value_name = "IDLE,INTERVAL,PROBES", value_parser = parse_keepalive, env = "C1M_KEEPALIVE")]
     keepalive: Option<Keepalive>,
 }
 

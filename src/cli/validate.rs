@@ -19,7 +19,12 @@ pub(super) struct ValidateArgs {
     #[arg(value_name = "SCENARIO", required = true)]
     scenarios: Vec<PathBuf>,
     /// Sets a key of each scenario first, such as server.engine=tokio; repeatable.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    #[arg(
+        long = "set",
+        value_name = "KEY=VALUE",
+        env = "C1M_SET",
+        value_delimiter = '\n'
+    )]
     set: Vec<String>,
     /// The form of the answer.
     #[arg(long, value_enum, default_value = "text", env = "C1M_FORMAT")]
