@@ -52,7 +52,7 @@ impl WorkerProgram {
     }
 
     /// The file to put into an image; nothing where it is the running program, which knows its own libraries.
-    pub(super) fn other_file(&self) -> Option<&Path> {
+    pub(in crate::provision) fn other_file(&self) -> Option<&Path> {
         (self.path != own_path()).then_some(&*self.path)
     }
 

@@ -10,7 +10,7 @@ use super::program::Program;
 use super::{image, labels, sweep};
 use crate::domain::{Bytes, Limit, RunId};
 use crate::plan::ContainerBounds;
-use crate::provision::ProvisionError;
+use crate::provision::{ProvisionError, WorkerProgram};
 
 /// What is asked for, the most first: the kernel's ceiling (`fs.nr_open`), and what engines and services usually have.
 const ASKED: [u64; 5] = [1_048_576, 524_288, 65_536, 20_000, 4_096];
@@ -30,9 +30,12 @@ pub struct DescriptorLimits {
 ///
 /// # Errors
 /// When no engine answers, or not even a container that asks for nothing can be started.
-pub fn try_limits(run: &RunId) -> Result<DescriptorLimits, ProvisionError> {
+pub fn try_limits(
+    run: &RunId,
+    program: &WorkerProgram,
+) -> Result<DescriptorLimits, ProvisionError> {
     let engine = Engine::connect()?;
-    let image = image::ensure(&engine, &Program::running()?)?;
+    let image = image::ensure(&engine, &Program::of_worker(program)?)?;
     let outcome = try_all(&engine, &image.name, run);
     let (_, errors) = sweep::remove_run(&engine, run);
     match errors.into_iter().next() {

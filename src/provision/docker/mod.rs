@@ -69,6 +69,14 @@ struct Containers {
     hosts: Vec<Host>,
     /// The table of packet rules on the host, where there is one.
     rules: Option<String>,
+    state: PlaceState,
+}
+
+/// Whether there is something to unmake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PlaceState {
+    Up,
+    Unmade,
 }
 
 /// The container of one host.
@@ -96,9 +104,7 @@ impl Containers {
                 why,
             ));
         }
-        let program = program
-            .other_file()
-            .map_or_else(Program::running, Program::of)?;
+        let program = Program::of_worker(program)?;
         let image = image::ensure(&engine, &program)?;
         drop(program);
         let mut place = Self {
@@ -107,6 +113,7 @@ impl Containers {
             settings: Vec::new(),
             hosts: Vec::new(),
             rules: None,
+            state: PlaceState::Up,
         };
         match place.make(plan, &image.name, host) {
             Ok(()) => Ok(place),
@@ -274,6 +281,7 @@ impl Containers {
     }
 
     fn unmake(&mut self) -> Vec<ProvisionError> {
+        self.state = PlaceState::Unmade;
         // What is held open keeps namespaces alive.
         self.hosts.clear();
         let (_, mut errors) = sweep::remove_run(&self.engine, &self.run);
@@ -311,6 +319,16 @@ impl Host {
                 format!("no answer within {} s", LONGEST_PREPARATION.as_secs()),
             ))
         })
+    }
+}
+
+impl Drop for Containers {
+    fn drop(&mut self) {
+        if self.state == PlaceState::Up {
+            for error in self.unmake() {
+                tracing::error!("{error}");
+            }
+        }
     }
 }
 

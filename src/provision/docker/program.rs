@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::provision::ProvisionError;
+use crate::provision::{ProvisionError, WorkerProgram};
 
 /// A program with what it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,11 @@ impl Program {
             }
             Err(why) => Err(ProvisionError::new("understand the running program", why)),
         }
+    }
+
+    /// What a worker executes.
+    pub(super) fn of_worker(program: &WorkerProgram) -> Result<Self, ProvisionError> {
+        program.other_file().map_or_else(Self::running, Self::of)
     }
 
     /// A static program in a file.

@@ -1,0 +1,72 @@
+//! The lab in containers of the Docker engine of this machine, with the `docker` command, `nsenter` and /proc as second
+//! witnesses. Needs root and an engine; fails loudly where one is missing.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod death;
+mod engine;
+mod image;
+mod kill;
+mod place;
+
+use std::process::Command;
+
+use support::Lab;
+
+/// What `docker` prints.
+#[track_caller]
+pub(crate) fn docker(arguments: &[&str]) -> String {
+    let output = Command::new("docker")
+        .args(arguments)
+        .output()
+        .expect("the docker command is there");
+    assert!(output.status.success(), "docker {arguments:?}: {output:?}");
+    String::from_utf8(output.stdout)
+        .expect("text")
+        .trim()
+        .to_owned()
+}
+
+/// Everything that a run could leave: containers, networks, packet rules, links, processes of ours.
+pub(crate) fn traces() -> Vec<String> {
+    let printed = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program)
+            .args(arguments)
+            .output()
+            .unwrap_or_else(|error| panic!("{program}: {error}"));
+        assert!(
+            output.status.success(),
+            "{program} {arguments:?}: {output:?}"
+        );
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let mut traces = Vec::new();
+    for text in [
+        docker(&["ps", "-a", "--no-trunc", "--format", "container {{.Names}}"]),
+        docker(&["network", "ls", "--format", "network {{.Name}}"]),
+        printed("nft", &["list", "tables"]),
+        printed("ip", &["-o", "link", "show", "type", "veth"]),
+        printed(
+            "sysctl",
+            &[
+                "-n",
+                "net.core.somaxconn",
+                "net.ipv4.ip_local_port_range",
+                "net.ipv4.tcp_child_ehash_entries",
+                "fs.file-max",
+            ],
+        ),
+    ] {
+        traces.extend(text.lines().map(str::to_owned));
+    }
+    traces.sort();
+    traces
+}
+
+/// A scenario in containers, small enough for any machine.
+pub(crate) fn small(lab: &Lab, more: &str) -> String {
+    lab.scenario(&format!(
+        "connections: 3000\nplace: docker\nclients:\n  groups:\n    - hosts: 2\n      connections_per_address: 1500\n{more}"
+    ))
+}
