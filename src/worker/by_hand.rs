@@ -65,9 +65,8 @@ pub fn by_hand(spec: WorkerSpec, preparation: &Preparation) -> Result<(), Worker
         }
     }
     drain_on_signal(commands.clone())?;
-    commands
-        .send(Command::Start { spec })
-        .expect("the receiving end is in this function");
+    // The receiving end is in this function.
+    drop(commands.send(Command::Start { spec }));
     run(&inbox, &outbox)
 }
 

@@ -66,9 +66,8 @@ pub fn main() -> Result<(), WorkerError> {
     let Some(first) = prepare_first(&outbox)? else {
         return Ok(());
     };
-    commands
-        .send(first)
-        .expect("the receiving end is in this function");
+    // The receiving end is in this function.
+    drop(commands.send(first));
     let complaints = outbox.clone();
     // The reader is never joined: only the end of the process ends a read.
     thread::Builder::new().spawn(move || {

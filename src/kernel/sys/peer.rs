@@ -17,8 +17,8 @@ pub fn listener_of(socket: &Path) -> io::Result<Option<u32>> {
         uid: 0,
         gid: 0,
     };
-    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>())
-        .expect("a structure of three words has a length that fits");
+    let mut length =
+        libc::socklen_t::try_from(size_of::<libc::ucred>()).map_err(io::Error::other)?;
     // SAFETY: the descriptor is open as long as `stream` lives, the value points to a `ucred` that may be written, and the
     // length is its size; the kernel writes no more than that (`sk_getsockopt`, net/core/sock.c, 6.18).
     #[allow(unsafe_code)]

@@ -302,7 +302,7 @@ async fn exit_of(docker: &Docker, id: &str, route: &Route) -> ExitReport {
                 status_code: 404, ..
             }) => break,
             Err(error) => {
-                tracing::debug!(container = id, "cannot ask how it ended: {}", said(&error))
+                tracing::debug!(container = id, "cannot ask how it ended: {}", said(&error));
             }
         }
         if Instant::now() >= deadline {

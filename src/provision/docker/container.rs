@@ -168,11 +168,12 @@ pub(super) fn hardened(bounds: ContainerBounds) -> HostConfig {
     }
 }
 
+/// Values of settings, by key.
+pub(super) type Values = HashMap<String, String>;
+
 /// The values that `--sysctl` is to write, with those that a fresh namespace has before. A setting that suffices is left
 /// out. The values of a fresh namespace are read in one that is made for it and goes away at once.
-pub(super) fn sysctls(
-    plan: &Plan,
-) -> Result<(HashMap<String, String>, HashMap<String, String>), ProvisionError> {
+pub(super) fn sysctls(plan: &Plan) -> Result<(Values, Values), ProvisionError> {
     let keys: Vec<String> = plan
         .settings
         .namespace

@@ -100,11 +100,14 @@ fn make(
         .wait(async move { docker.create_network(request).await })
         .map(drop)
         .map_err(failed(what))
-        .map_err(|error| match macvlan {
-            true => error.with_hint(
-                "macvlan needs the kernel's module: modprobe macvlan, or use `network: bridge`",
-            ),
-            false => error,
+        .map_err(|error| {
+            if macvlan {
+                error.with_hint(
+                    "macvlan needs the kernel's module: modprobe macvlan, or use `network: bridge`",
+                )
+            } else {
+                error
+            }
         })
 }
 

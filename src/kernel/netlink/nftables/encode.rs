@@ -35,6 +35,7 @@ impl Attributes {
         self.raw(kind, &number.to_be_bytes())
     }
 
+    #[allow(clippy::needless_pass_by_value)] // a value that is built in place
     pub(super) fn nest(self, kind: u16, inner: Self) -> Self {
         self.raw(kind | NESTED, &inner.bytes)
     }
