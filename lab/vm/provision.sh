@@ -67,8 +67,8 @@ kernel.dmesg_restrict = 0
 CONF
   sysctl --quiet --load=/etc/sysctl.d/60-c1m.conf
 
-  # As high as fs.nr_open allows by default: a program that keeps all its sockets in one descriptor table may hold a million.
-  # The soft limit stays, because programs that use select() break above 1024; c1m raises its own.
+  # A session has 524,288 from systemd. With twice that, a program that keeps all its sockets in one descriptor table may hold
+  # a million. The soft limit stays, because programs that use select() break above 1024; c1m raises its own.
   place_file /etc/security/limits.d/60-c1m.conf <<'CONF'
 # Made by lab/vm/provision.sh.
 *    hard nofile 1048576
