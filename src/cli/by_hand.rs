@@ -10,7 +10,7 @@ use clap::ValueEnum;
 
 use super::{Exit, Failure};
 use crate::control::{Command, Event};
-use crate::domain::{ConnCount, Counters, EngineKind, Keepalive};
+use crate::domain::{ConnCount, Counters, EngineKind, Keepalive, LossNote};
 use crate::run::Interrupt;
 use crate::worker::{self, Outbox};
 
@@ -82,6 +82,7 @@ pub(super) struct Hand {
     worker: thread::JoinHandle<Result<(), worker::WorkerError>>,
     interrupt: Interrupt,
     last_line: Option<Instant>,
+    lost: ConnCount,
 }
 
 /// What woke the hand.
@@ -117,6 +118,7 @@ impl Hand {
             worker,
             interrupt,
             last_line: None,
+            lost: ConnCount::ZERO,
         };
         hand.send(first);
         Ok(hand)
@@ -144,14 +146,7 @@ impl Hand {
                     note.failure,
                     note.failure.hint()
                 )),
-                Ok(Event::Lost { note }) => say(&format!(
-                    "lost {}: {}{}",
-                    ConnCount::new(note.count),
-                    note.reason,
-                    note.examples
-                        .first()
-                        .map_or_else(String::new, |example| format!(", first {example}"))
-                )),
+                Ok(Event::Lost { note }) => self.lost(&note),
                 Ok(Event::Warning { text }) => say(&format!("warning: {text}")),
                 Ok(event) => return Woken::Event(event),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
@@ -180,6 +175,21 @@ impl Hand {
             Ok(Err(error)) => Err(Failure::new(Exit::Failed, &error).with_hint(error.hint())),
             Err(_) => Err(Failure::new(Exit::Failed, "the worker panicked")),
         }
+    }
+
+    /// Connections that ended though nobody here asked them to.
+    pub(super) const fn lost_so_far(&self) -> ConnCount {
+        self.lost
+    }
+
+    fn lost(&mut self, note: &LossNote) {
+        let count = ConnCount::new(note.count);
+        self.lost = self.lost + count;
+        let example = note
+            .examples
+            .first()
+            .map_or_else(String::new, |example| format!(", first {example}"));
+        say(&format!("lost {count}: {}{example}", note.reason));
     }
 
     fn progress(&mut self, counters: &Counters) {

@@ -1,5 +1,6 @@
 //! `c1m client`: one client by hand.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -158,6 +159,9 @@ pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
             _ => {}
         }
     }
+    if hand.lost_so_far() > ConnCount::ZERO {
+        exit = Exit::Missed;
+    }
     // A signal is the way to end a hold; before that it cuts the work short.
     if !verified && let Some(interrupted) = hand.interrupted() {
         exit = interrupted;
@@ -182,6 +186,13 @@ fn shards(args: &ClientArgs) -> Result<Vec<Shard>, Failure> {
             .with_hint(Some("name each with --source ADDRESS")));
         }
     };
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = sources.iter().find(|source| !seen.insert(**source)) {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("--source {twice} is given twice: its ports can be used once"),
+        ));
+    }
     if wanted > sources.len() {
         return Err(Failure::new(
             Exit::Usage,

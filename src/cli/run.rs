@@ -11,6 +11,7 @@ use super::progress::{ProgressChoice, Screen, print_line};
 use super::runtime_args::RuntimeArgs;
 use super::scenario_args::ScenarioArgs;
 use super::{Exit, Failure};
+use crate::record::REPORT;
 
 /// Opens, holds, verifies and measures connections, and writes a report.
 #[derive(Debug, Args)]
@@ -51,7 +52,8 @@ pub(super) fn run(args: &RunArgs, quiet: bool) -> Result<Exit, Failure> {
         print(&prepared.plan.to_text())?;
         return Ok(Exit::Done);
     }
-    if !quiet {
+    // Whoever reads JSON lines wants nothing else between them.
+    if !quiet && args.progress != ProgressChoice::Json {
         introduce(&prepared);
     }
     let mut screen = Screen::new(if quiet {
@@ -66,15 +68,20 @@ pub(super) fn run(args: &RunArgs, quiet: bool) -> Result<Exit, Failure> {
         &args.results_dir,
         &mut screen,
     )?;
+    let exit = finished.exit;
     for complaint in &finished.complaints {
         print_line(&format!("error: {complaint}"));
     }
     print(&finished.summary)?;
-    print(&format!(
-        "report: {}\n",
-        finished.directory.join("report.md").display()
-    ))?;
-    Ok(finished.exit)
+    let page = finished.directory.join(REPORT);
+    let written = if page.exists() {
+        page
+    } else {
+        // The scenario asks for no page, or there was no room for one.
+        finished.directory
+    };
+    print(&format!("report: {}\n", written.display()))?;
+    Ok(exit)
 }
 
 fn introduce(prepared: &pipeline::Prepared) {

@@ -7,5 +7,6 @@ mod support;
 mod bad_luck;
 mod counts;
 mod crashes;
+mod losses;
 mod places;
 mod plans;
