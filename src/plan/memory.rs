@@ -17,7 +17,7 @@ const TRACKING_EXTENSIONS: f64 = 128.0;
 const EPOLL_USER: f64 = 10.0;
 
 /// Own memory of the tokio engine for each connection of the server: a task with its socket. Growth of `RssAnon` and `VmPTE`
-/// from the baseline to 100,000 connections, release build, x86_64, `c1m run -n 100000 --place loopback --set
+/// from the baseline to 100,000 connections, release build, `c1m run -n 100000 --place loopback --set
 /// server.engine=tokio --set clients.engine=tokio`: 519 bytes.
 const TOKIO_SERVER: f64 = 520.0;
 
