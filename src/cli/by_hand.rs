@@ -184,7 +184,7 @@ impl Hand {
 
     fn lost(&mut self, note: &LossNote) {
         let count = ConnCount::new(note.count);
-        self.lost = self.lost + count;
+        self.lost += count;
         let example = note
             .examples
             .first()

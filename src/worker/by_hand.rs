@@ -40,6 +40,9 @@ impl Preparation {
 ///
 /// # Errors
 /// When it cannot do its work; stdout has the reason by then.
+///
+/// # Panics
+/// Never: the first command is sent while its receiver is at hand.
 pub fn by_hand(spec: WorkerSpec, preparation: &Preparation) -> Result<(), WorkerError> {
     let (commands, inbox) = mpsc::channel();
     let target = match &spec {

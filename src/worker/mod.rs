@@ -57,6 +57,9 @@ impl WorkerError {
 ///
 /// # Errors
 /// When it could not do its work; the runner has been told by then.
+///
+/// # Panics
+/// Never: the first command is sent while its receiver is at hand.
 pub fn main() -> Result<(), WorkerError> {
     signal::ignore_interrupt()?;
     let mut stdout = io::stdout();

@@ -54,7 +54,7 @@ fn connections_that_are_reset_are_counted_with_time_and_reason() {
     for event in events {
         match event["event"].as_str() {
             Some("phase_began") if event["phase"] == "hold" => {
-                holding = event["at_seconds"].as_f64()
+                holding = event["at_seconds"].as_f64();
             }
             Some("phase_ended") if event["phase"] == "hold" => break,
             Some("lost") if event["worker"] != 0 => {
