@@ -239,7 +239,11 @@ fn live_text(live: &Live) -> String {
         let _ = write!(text, ", {rate}");
     }
     if let Some(bytes) = live.bytes_per_connection {
-        let _ = write!(text, ", {:.2} kB each with both ends", bytes / 1000.0);
+        let _ = write!(
+            text,
+            ", {:.2} kB of kernel memory each with both ends",
+            bytes / 1000.0
+        );
     }
     if let Some(left) = live.memory_left {
         let _ = write!(text, ", {left} of memory left");

@@ -32,6 +32,8 @@ pub struct MemoryLeft {
     pub kept_back: Reading<Bytes>,
     /// The control group that leaves least, where any has a limit.
     pub cgroup: Option<CgroupLimit>,
+    /// `Slab`: where the kernel's side of connections lies, undisturbed by what programs take.
+    pub slab: Bytes,
 }
 
 impl MemoryLeft {
@@ -102,6 +104,7 @@ impl MemoryGauge {
             droppable: memory.droppable(),
             kept_back: self.kept_back.clone(),
             cgroup,
+            slab: memory.slab,
         })
     }
 }
@@ -116,6 +119,7 @@ mod tests {
             droppable: Bytes::from_mib(50),
             kept_back: Reading::Present(Bytes::from_mib(10)),
             cgroup,
+            slab: Bytes::ZERO,
         }
         .left()
     }

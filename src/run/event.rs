@@ -41,7 +41,7 @@ pub struct Live {
     pub lost: ConnCount,
     /// Rate of the last second or so.
     pub rate: Option<ConnRate>,
-    /// Memory that has gone since the baseline, for each connection; both ends where both are here.
+    /// Slab memory that has come since the baseline, for each connection; both ends, which are both here.
     pub bytes_per_connection: Option<f64>,
     /// What is left of memory.
     pub memory_left: Option<Bytes>,

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::domain::{Bytes, ConnCount};
-use crate::observe::MemoryGauge;
+use crate::observe::{MemoryGauge, MemoryLeft};
 use crate::plan::Plan;
 
 /// How often memory is looked at: at 100,000 connections a second of 8 kB each, 40 MB go by between two looks.
@@ -21,8 +21,9 @@ pub(super) struct Guard {
     gauge: MemoryGauge,
     expected_bytes_per_connection: f64,
     total: Bytes,
-    before: Option<Bytes>,
-    last: Option<(Instant, Bytes)>,
+    /// `Slab` before the first connection.
+    slab_before: Option<Bytes>,
+    last: Option<(Instant, MemoryLeft)>,
     falling: f64,
 }
 
@@ -40,7 +41,7 @@ impl Guard {
             gauge,
             expected_bytes_per_connection: plan.expected_bytes_per_connection,
             total,
-            before: None,
+            slab_before: None,
             last: None,
             falling: 0.0,
         }
@@ -54,35 +55,37 @@ impl Guard {
         self.falling = 0.0;
     }
 
-    /// Takes what is left now as the state before the first connection.
+    /// Takes the machine as it is now as the state before the first connection.
     pub(super) fn baseline(&mut self) {
-        self.before = self.gauge.read().ok().map(|now| now.left());
+        self.slab_before = self.gauge.read().ok().map(|now| now.slab);
     }
 
     /// What is left of memory, looked at again if the last look is old.
     pub(super) fn look(&mut self) -> Option<Bytes> {
         let now = Instant::now();
-        if let Some((when, left)) = self.last
-            && now.duration_since(when) < LOOK_EVERY
+        if let Some((when, last)) = &self.last
+            && now.duration_since(*when) < LOOK_EVERY
         {
-            return Some(left);
+            return Some(last.left());
         }
-        let left = self.gauge.read().ok()?.left();
-        if let Some((when, before)) = self.last {
-            let seconds = now.duration_since(when).as_secs_f64();
-            let rate = (before.as_f64() - left.as_f64()) / seconds.max(0.001);
+        let read = self.gauge.read().ok()?;
+        let left = read.left();
+        if let Some((when, last)) = &self.last {
+            let seconds = now.duration_since(*when).as_secs_f64();
+            let rate = (last.left().as_f64() - left.as_f64()) / seconds.max(0.001);
             // A smoothed rate: one look that falls together with somebody's page cache must not stop a run.
             self.falling = 0.7 * self.falling + 0.3 * rate.max(0.0);
         }
-        self.last = Some((now, left));
+        self.last = Some((now, read));
         Some(left)
     }
 
-    /// What a connection has cost so far, both ends, once there are enough to tell.
+    /// What a connection has cost the kernel so far, both ends, once there are enough to tell. Slab memory: what other
+    /// programs take meanwhile is not in it.
     pub(super) fn bytes_per_connection(&self, established: ConnCount) -> Option<f64> {
-        let (before, (_, left)) = (self.before?, self.last?);
+        let (before, (_, last)) = (self.slab_before?, self.last.as_ref()?);
         (established.count() >= ENOUGH_TO_MEASURE)
-            .then(|| (before.as_f64() - left.as_f64()) / established.as_f64())
+            .then(|| (last.slab.as_f64() - before.as_f64()) / established.as_f64())
     }
 
     /// Whether the ramp has to stop now.
@@ -94,8 +97,9 @@ impl Guard {
         }
         let cost = self
             .bytes_per_connection(established)
-            .filter(|cost| *cost > 0.0)
-            .unwrap_or(self.expected_bytes_per_connection);
+            .unwrap_or_default()
+            // The plan also knows what workers take for a connection.
+            .max(self.expected_bytes_per_connection);
         let least = LEAST_RESERVE.as_f64();
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         // positive and far below 2^64

@@ -104,6 +104,66 @@ fn a_killed_runner_takes_its_workers_with_it_at_each_phase() {
     }
 }
 
+/// A run whose client is stopped during the hold, so that verifying waits for it as long as the test needs.
+fn start_with_a_client_that_stops(lab: &Lab) -> (Running, Vec<u32>) {
+    let scenario = lab.scenario("connections: 500\nhold: 5s\nplace: loopback\n");
+    let mut run = Running::start(lab.command(&["run", &scenario, "--progress", "json"]));
+    run.await_line("{\"phase\":\"hold\"}");
+    let workers = workers_of(run.pid());
+    assert_eq!(workers.len(), 2, "a server and a client");
+    kill(workers[1], "STOP");
+    run.await_line("{\"phase\":\"verify\"}");
+    (run, workers)
+}
+
+#[test]
+fn ctrl_c_while_verifying_ends_in_a_partial_report() {
+    let lab = Lab::new();
+    let (mut run, workers) = start_with_a_client_that_stops(&lab);
+    run.signal("INT");
+    run.await_line("{\"phase\":\"drain\"}");
+    kill(workers[1], "CONT");
+    run.finish().expect(130);
+    await_gone(&workers);
+    assert_eq!(lab.result()["verdict"], "interrupted");
+}
+
+#[test]
+fn a_runner_killed_while_verifying_or_draining_takes_its_workers_with_it() {
+    for phase in ["verify", "drain"] {
+        let lab = Lab::new();
+        let (mut run, workers) = start_with_a_client_that_stops(&lab);
+        if phase == "drain" {
+            run.signal("INT");
+            run.await_line("{\"phase\":\"drain\"}");
+        }
+        run.signal("KILL");
+        run.finish();
+        kill(workers[1], "CONT");
+        await_gone(&workers);
+        lab.run(&["clean"]).expect(0);
+    }
+}
+
+/// The last phases take milliseconds, so the signal may come too late for the phase; what must hold does not depend on it.
+#[test]
+fn whatever_hits_the_last_phases_nothing_is_left() {
+    for phase in ["tune", "teardown", "restore"] {
+        for signal in ["INT", "KILL"] {
+            let lab = Lab::new();
+            let scenario = lab.scenario("connections: 500\nhold: 0s\nplace: loopback\n");
+            let mut run = Running::start(lab.command(&["run", &scenario, "--progress", "json"]));
+            run.await_line(&format!("{{\"phase\":\"{phase}\"}}"));
+            let workers = workers_of(run.pid());
+            run.signal(signal);
+            run.finish();
+            await_gone(&workers);
+            lab.run(&["clean"]).expect(0);
+            lab.run(&["run", &scenario]).expect(0);
+        }
+    }
+}
+
 #[test]
 fn a_recording_that_was_cut_off_can_still_be_reported() {
     let lab = Lab::new();
