@@ -9,13 +9,16 @@ use clap::Args;
 use serde::Serialize;
 
 use super::format::Format;
+use super::pipeline::random_number;
 use super::runtime_args::RuntimeArgs;
 use super::scenario_args::ScenarioArgs;
 use super::{Exit, Failure, machine};
-use crate::domain::{Binding, BudgetRow, ConnCount, HostFacts, Limit, PlaceKind, SizeSource};
+use crate::domain::{
+    Binding, BudgetRow, ConnCount, HostFacts, Limit, PlaceKind, RunId, SizeSource,
+};
 use crate::host::{self, Recovery};
 use crate::plan::{self, DockerSupport, PlaceDecision};
-use crate::provision;
+use crate::provision::{self, WorkerProgram, docker};
 use crate::scenario::{PlaceWish, Scenario};
 
 /// Looks whether this host can hold the connections, names what is missing, and the exact command that cures it.
@@ -79,6 +82,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
         [PlaceKind::Docker, PlaceKind::Netns, PlaceKind::Loopback]
             .map(|kind| place(kind, &scenario, &facts)),
     );
+    checks.extend(container_limits(&facts));
     checks.push(tables(&facts));
     checks.push(sizes(&facts));
     let (limits, fits) = fit(&scenario, &facts);
@@ -106,6 +110,44 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
         (true, _) => Exit::HostChanged,
         (false, true) => Exit::Done,
         (false, false) => Exit::HostCannot,
+    })
+}
+
+/// How many descriptors a container may have: tried with a real one, because an engine that asks for more than it may give
+/// says so only when the container starts.
+fn container_limits(facts: &HostFacts) -> Option<Check> {
+    plan::choose_place(
+        PlaceWish::Only(PlaceKind::Docker),
+        facts,
+        DockerSupport::Available,
+    )
+    .ok()?;
+    let run = RunId::from_random(random_number());
+    let (state, found) = match docker::try_limits(&run, &WorkerProgram::this_binary()) {
+        Ok(limits) => {
+            let hard = match limits.given.1 {
+                Limit::At(hard) => hard.to_string(),
+                Limit::Unlimited => "unlimited".to_owned(),
+            };
+            let most = limits.most.map_or_else(
+                || "asking for more was refused each time".to_owned(),
+                |most| format!("{most} can be had by asking"),
+            );
+            (
+                State::Good,
+                format!(
+                    "{} soft, {hard} hard without asking; {most}; a worker needs no raised limit",
+                    limits.given.0
+                ),
+            )
+        }
+        Err(error) => (State::Note, format!("not tried to the end: {error}")),
+    };
+    Some(Check {
+        name: "descriptors of a container".to_owned(),
+        state,
+        found,
+        cure: None,
     })
 }
 

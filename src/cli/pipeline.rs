@@ -227,6 +227,6 @@ fn end_now(code: i32) -> ! {
 
 /// The standard library's own random keys are enough to tell one run from another.
 #[allow(clippy::cast_possible_truncation)] // half of the bits are as random as all of them
-fn random_number() -> u32 {
+pub(super) fn random_number() -> u32 {
     RandomState::new().hash_one(process::id()) as u32
 }

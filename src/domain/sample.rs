@@ -29,6 +29,9 @@ pub struct Sample {
     pub files: Reading<(u64, u64)>,
     /// Packets dropped because a processor's backlog was full (`/proc/net/softnet_stat`), whole machine.
     pub softnet_dropped: Reading<u64>,
+    /// Connection tracking in the runner's own namespace: the host's table, which bridges may lead through.
+    #[serde(default)]
+    pub host_conntrack: Reading<ConntrackSample>,
     /// What each network namespace of the topology tells.
     pub namespaces: Vec<NamespaceSample>,
     /// What each worker uses.

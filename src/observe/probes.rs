@@ -55,6 +55,7 @@ impl Probes {
         let cpu = self.proc.cpu().into();
         let files = Reading::from(self.proc.open_files()).map(|files| (files.open, files.limit));
         let softnet_dropped = self.proc.softnet_dropped().into();
+        let host_conntrack = self.proc.own_conntrack().into();
         let kernel_log = self.kernel_log();
         Sample {
             number,
@@ -67,6 +68,7 @@ impl Probes {
             cpu,
             files,
             softnet_dropped,
+            host_conntrack,
             namespaces,
             processes,
             cgroups,

@@ -57,6 +57,8 @@ pub struct Report {
     pub article: Reading<ArticleReadings>,
     /// What limits were really used: by name, how much.
     pub used: BTreeMap<&'static str, u64>,
+    /// Entries of connection tracking by place: before the first connection, and at the target.
+    pub tracking: Vec<(String, Reading<u64>, Reading<u64>)>,
     /// What charts are drawn from.
     pub series: Series,
 }

@@ -39,6 +39,7 @@ fn sample(number: u64) -> Sample {
         cpu: Reading::missing(why),
         files: Reading::Present((3, 9)),
         softnet_dropped: Reading::missing(why),
+        host_conntrack: Reading::missing(why),
         namespaces: Vec::new(),
         processes: Vec::new(),
         cgroups: Vec::new(),

@@ -13,7 +13,7 @@ mod verdict;
 
 use std::collections::BTreeMap;
 
-use crate::domain::{ConnCount, Mark, Reading, Role, Sample};
+use crate::domain::{ConnCount, ConntrackSample, Mark, Reading, Role, Sample};
 use crate::plan::Plan;
 use crate::record::Recording;
 
@@ -71,6 +71,7 @@ pub fn analyse(recording: &Recording<Plan>) -> Report {
     });
     Report {
         used: used(&story, &memory, samples),
+        tracking: tracking(&story, samples),
         counted: counted(&story),
         workers: workers(&story),
         failures: failures(&story),
@@ -150,6 +151,39 @@ fn missing_sample(story: &Story, mark: Mark, name: &str) -> String {
 fn sample_at<'a>(story: &Story, samples: &'a [Sample], mark: Mark) -> Option<&'a Sample> {
     let (_, number) = story.marks.get(&mark)?;
     samples.iter().find(|sample| sample.number == *number)
+}
+
+/// Entries of connection tracking in each place that tells them, at the baseline and at the target.
+fn tracking(story: &Story, samples: &[Sample]) -> Vec<(String, Reading<u64>, Reading<u64>)> {
+    let (Some(before), Some(target)) = (
+        sample_at(story, samples, Mark::Baseline),
+        sample_at(story, samples, Mark::Target),
+    ) else {
+        return Vec::new();
+    };
+    let entries = |reading: &Reading<ConntrackSample>| reading.clone().map(|track| track.entries);
+    let mut rows = vec![(
+        "this host".to_owned(),
+        entries(&before.host_conntrack),
+        entries(&target.host_conntrack),
+    )];
+    for namespace in &target.namespaces {
+        let earlier = before
+            .namespaces
+            .iter()
+            .find(|other| other.host == namespace.host)
+            .map_or_else(
+                || Reading::missing("not looked at before"),
+                |other| entries(&other.conntrack),
+            );
+        rows.push((
+            namespace.host.name(),
+            earlier,
+            entries(&namespace.conntrack),
+        ));
+    }
+    rows.retain(|(_, before, target)| before.present().is_some() || target.present().is_some());
+    rows
 }
 
 fn counted(story: &Story) -> BTreeMap<&'static str, Reading<Counted>> {

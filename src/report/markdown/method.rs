@@ -1,7 +1,7 @@
 //! The sections on what was built, what it needed, and how it was measured and can be repeated.
 
 use super::page::{Column, Page};
-use crate::domain::{Binding, HostIndex, PortChoice, VerifyShare, WorkerId, WorkerSpec};
+use crate::domain::{Binding, HostIndex, PortChoice, Reading, VerifyShare, WorkerId, WorkerSpec};
 use crate::plan::{Plan, PlanPlace};
 use crate::report::model::Report;
 use crate::report::number::{bytes, grouped, seconds};
@@ -223,6 +223,24 @@ fn rows_of_budget(page: &mut Page, report: &Report, plan: &Plan) {
     if !plan.conntrack.is_empty() {
         page.block(&format!("Connection tracking: {}", plan.conntrack));
     }
+    let entries = |reading: &Reading<u64>| {
+        reading
+            .present()
+            .map_or_else(|| "unknown".to_owned(), |entries| grouped(*entries))
+    };
+    let rows: Vec<Vec<String>> = report
+        .tracking
+        .iter()
+        .map(|(place, before, target)| vec![place.clone(), entries(before), entries(target)])
+        .collect();
+    page.table(
+        &[
+            ("Entries of connection tracking", Column::Left),
+            ("Before", Column::Right),
+            ("At the target", Column::Right),
+        ],
+        &rows,
+    );
     page.list(plan.notes.iter().cloned());
 }
 

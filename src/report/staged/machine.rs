@@ -76,6 +76,7 @@ pub(super) fn sample(number: u64, open: u64) -> Sample {
         }),
         files: Reading::Present((2000 + open * 2, 2_466_177)),
         softnet_dropped: Reading::Present(0),
+        host_conntrack: Reading::missing("nf_conntrack is not loaded"),
         namespaces: vec![NamespaceSample {
             host: HostIndex::SERVER,
             sockets: Reading::Present(SocketStat {
