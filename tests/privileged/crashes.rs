@@ -58,7 +58,10 @@ fn holds_a_place() {
         .collect();
     let pids: Vec<u32> = workers.iter().filter_map(|worker| worker.pid()).collect();
     println!("up {} {}", pids[0], pids[1]);
-    thread::park();
+    // In a loop: a channel that was waited on may have left a token with which park comes back at once.
+    loop {
+        thread::park();
+    }
 }
 
 #[test]
