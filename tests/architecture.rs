@@ -16,7 +16,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("host", &["domain", "kernel"]),
     ("engine", &["domain", "kernel"]),
     ("observe", &["domain", "kernel"]),
-    ("report", &["domain", "plan", "record", "scenario"]),
+    ("report", &["domain", "record"]),
     (
         "provision",
         &["control", "domain", "host", "kernel", "plan"],

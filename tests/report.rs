@@ -5,7 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use c1m::domain::{RunEvent, RunVerdict};
-use c1m::plan::Plan;
 use c1m::record::{self, EVENTS, PLAN, Recording, SAMPLES};
 use c1m::report;
 use proptest::prelude::*;
@@ -166,7 +165,7 @@ proptest! {
             bytes.truncate((bytes.len() as f64 * share) as usize);
             fs::write(&path, &bytes).expect("writes");
         }
-        let recording: Recording<Plan> = record::read(run.path()).expect("reads");
+        let recording: Recording = record::read(run.path()).expect("reads");
         let report = report::analyse(&recording);
         let drawn = report::charts(&report).expect("draws");
         let page = report::markdown(&report, &drawn);
@@ -184,7 +183,7 @@ proptest! {
 /// Every line of the events may be the last one that reached the disk. Only with all of them was the run held.
 #[test]
 fn only_a_recording_that_says_how_the_run_ended_is_held() {
-    let whole = record::read::<Plan>(&fixture(ARTICLE)).expect("reads");
+    let whole = record::read(&fixture(ARTICLE)).expect("reads");
     assert_eq!(report::analyse(&whole).result.verdict, RunVerdict::Held);
     let ends_of = |phase: &str| {
         whole.events.iter().position(|envelope| {

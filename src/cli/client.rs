@@ -107,9 +107,7 @@ pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
         connect_timeout_ms: u32::try_from(args.connect_timeout.as_millis()).unwrap_or(u32::MAX),
         keepalive: args.keepalive,
     };
-    let mut hand = Hand::start(Command::Start {
-        spec: WorkerSpec::Client(spec),
-    })?;
+    let mut hand = Hand::start(Command::start(WorkerSpec::Client(spec)))?;
     let mut exit = Exit::Done;
     let mut until = None;
     let mut verified = false;

@@ -13,7 +13,7 @@ use super::count::namespace_file;
 use super::format::Format;
 use super::{Exit, Failure};
 use crate::domain::{
-    Bytes, ConnCount, CpuTicks, HostIndex, ProcessSample, Reading, Sample, WorkerId,
+    Bytes, ConnCount, CpuTicks, HostIndex, ProcessSample, Reading, Role, Sample, WorkerId,
 };
 use crate::observe::{NamespaceWindow, Observer, ObserverConfig, cgroup_of_process};
 
@@ -76,10 +76,22 @@ pub(super) fn run(args: &ObserveArgs) -> Result<Exit, Failure> {
     let observer =
         Observer::start(config, Box::new(send)).context("cannot start the observer's thread")?;
     observer.watch_namespace(HostIndex::SERVER, proc_net(args, window.as_ref()));
-    for (index, pid) in args.pids.iter().enumerate() {
-        observer.watch_process(WorkerId(index), *pid);
+    for (index, pid) in (0..).zip(&args.pids) {
+        observer.watch_process(
+            WorkerId {
+                role: Role::Server,
+                number: index,
+            },
+            *pid,
+        );
         if let Some(group) = cgroup_of_process(Path::new("/"), *pid) {
-            observer.watch_cgroup(WorkerId(index), group);
+            observer.watch_cgroup(
+                WorkerId {
+                    role: Role::Server,
+                    number: index,
+                },
+                group,
+            );
         }
     }
 

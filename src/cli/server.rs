@@ -61,9 +61,7 @@ pub(super) fn run(args: &ServerArgs) -> Result<Exit, Failure> {
         tables: args.tables.into(),
         capacity: ConnCount::new(args.capacity),
     };
-    let mut hand = Hand::start(Command::Start {
-        spec: WorkerSpec::Server(spec),
-    })?;
+    let mut hand = Hand::start(Command::start(WorkerSpec::Server(spec)))?;
     while let Woken::Event(event) = hand.listen(None) {
         match event {
             Event::Ready {

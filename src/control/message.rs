@@ -13,12 +13,48 @@ use crate::domain::{
 };
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+/// Version of these messages. It grows when one side would misunderstand the other. Runner and worker are usually the same
+/// program; an image may hold another one.
+pub const VERSION: u32 = 2;
+
+/// What speakers spoke that did not say which version.
+const fn first_version() -> u32 {
+    1
+}
+
+/// The other side speaks another version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the {other} speaks version {theirs} of the control messages, and this program speaks version {VERSION}: both have to be of the same build"
+)]
+pub struct VersionMismatch {
+    /// Who: `runner` or the name of a worker.
+    pub other: &'static str,
+    /// What the other speaks.
+    pub theirs: u32,
+}
+
+/// Refuses a speaker of another version.
+///
+/// # Errors
+/// When `theirs` is not [`VERSION`].
+pub const fn same_version(other: &'static str, theirs: u32) -> Result<(), VersionMismatch> {
+    if theirs == VERSION {
+        Ok(())
+    } else {
+        Err(VersionMismatch { other, theirs })
+    }
+}
+
 /// What the runner asks of a worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
     /// Inside a container, before `Start`: finish the place from within, then give up the capability that it took.
     Prepare {
+        /// The version that the runner speaks: [`VERSION`].
+        #[serde(default = "first_version")]
+        version: u32,
         /// Addresses to add, each to the interface that holds the address beside it.
         addresses: Vec<(Ipv4Addr, Ipv4Addr)>,
         /// The range to keep out of connection tracking; absent where that is not wanted.
@@ -28,6 +64,9 @@ pub enum Command {
     },
     /// The spec; the first command outside containers.
     Start {
+        /// The version that the runner speaks: [`VERSION`].
+        #[serde(default = "first_version")]
+        version: u32,
         /// What to be.
         spec: WorkerSpec,
     },
@@ -48,12 +87,26 @@ pub enum Command {
     Exit,
 }
 
+impl Command {
+    /// The first command of every worker outside containers.
+    #[must_use]
+    pub const fn start(spec: WorkerSpec) -> Self {
+        Self::Start {
+            version: VERSION,
+            spec,
+        }
+    }
+}
+
 /// What a worker tells the runner.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// The answer to `Prepare`.
     Prepared {
+        /// The version that the worker speaks: [`VERSION`].
+        #[serde(default = "first_version")]
+        version: u32,
         /// What became of each setting.
         settings: Vec<SettingRecord>,
         /// Entries of connection tracking in this namespace; absent where there is none.
@@ -61,6 +114,9 @@ pub enum Event {
     },
     /// The answer to `Start`.
     Ready {
+        /// The version that the worker speaks: [`VERSION`].
+        #[serde(default = "first_version")]
+        version: u32,
         /// The worker's process, in its own process namespace.
         pid: u32,
         /// Threads that hold a descriptor table of their own.

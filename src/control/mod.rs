@@ -4,4 +4,4 @@ mod codec;
 mod message;
 
 pub use codec::{CodecError, LineReader, write_line};
-pub use message::{Command, Event};
+pub use message::{Command, Event, VERSION, VersionMismatch, same_version};

@@ -58,14 +58,14 @@ pub enum EngineKind {
 }
 named!(EngineKind { Epoll => "epoll", Tokio => "tokio" });
 
-/// What a worker does.
+/// What a worker does. The server comes first, in every list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Opens connections.
-    Client,
     /// Accepts connections.
     Server,
+    /// Opens connections.
+    Client,
 }
 named!(Role { Client => "client", Server => "server" });
 
@@ -115,4 +115,77 @@ pub enum VerifyShare {
     None,
     /// This many, spread evenly over all.
     Sample(NonZeroU32),
+}
+
+/// What is written beside `result.json`, which is always written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReportFormat {
+    /// The charts, as SVG.
+    Charts,
+    /// The report, `report.md`.
+    Markdown,
+}
+
+impl ReportFormat {
+    /// All of them: what a scenario that names none asks for.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        vec![Self::Charts, Self::Markdown]
+    }
+}
+
+/// What a run does when a worker dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RemainingOnLoss {
+    /// Go on with the others, and say so.
+    Continue,
+    /// Stop the run.
+    End,
+}
+
+/// How a place is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlaceMaking {
+    /// Containers and networks of the Docker engine.
+    Docker,
+    /// The host's own loopback: nothing is made.
+    HostLoopback,
+    /// One private network namespace with nothing but a loopback.
+    PrivateLoopback {
+        /// Made inside a user namespace of our own, because the user may not make it otherwise.
+        in_user_namespace: bool,
+    },
+    /// A network namespace for each host, joined by veth pairs.
+    Netns {
+        /// Made inside a user namespace of our own, because the user may not make them otherwise.
+        in_user_namespace: bool,
+    },
+}
+
+impl PlaceMaking {
+    /// The kind of place.
+    #[must_use]
+    pub const fn kind(self) -> PlaceKind {
+        match self {
+            Self::Docker => PlaceKind::Docker,
+            Self::HostLoopback | Self::PrivateLoopback { .. } => PlaceKind::Loopback,
+            Self::Netns { .. } => PlaceKind::Netns,
+        }
+    }
+
+    /// Whether the runner has to move into a user namespace of its own first.
+    #[must_use]
+    pub const fn needs_user_namespace(self) -> bool {
+        matches!(
+            self,
+            Self::PrivateLoopback {
+                in_user_namespace: true
+            } | Self::Netns {
+                in_user_namespace: true
+            }
+        )
+    }
 }

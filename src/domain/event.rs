@@ -15,6 +15,10 @@ use super::{
 pub struct Envelope {
     /// Seconds since the run began, on the monotonic clock.
     pub at_seconds: f64,
+    /// The stage that was under way, by its number in the list of the plan's stages; absent outside the stages, and in
+    /// recordings of schema version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<usize>,
     /// What happened.
     #[serde(flatten)]
     pub event: RunEvent,
@@ -40,6 +44,22 @@ pub enum TcpState {
 }
 
 impl TcpState {
+    /// Every state.
+    pub const ALL: [Self; 12] = [
+        Self::Established,
+        Self::SynSent,
+        Self::SynRecv,
+        Self::FinWait1,
+        Self::FinWait2,
+        Self::TimeWait,
+        Self::Close,
+        Self::CloseWait,
+        Self::LastAck,
+        Self::Listen,
+        Self::Closing,
+        Self::NewSynRecv,
+    ];
+
     /// From the kernel's number.
     #[must_use]
     pub const fn from_kernel(number: u8) -> Option<Self> {
@@ -144,6 +164,9 @@ pub struct PhaseTime {
 pub struct Verification {
     /// Each client's part.
     pub clients: Vec<(WorkerId, VerifyReport)>,
+    /// The clients that did not come to an end of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfinished: Vec<WorkerId>,
 }
 
 /// Something that happened in a run.

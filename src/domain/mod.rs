@@ -4,9 +4,11 @@ mod address;
 mod budget;
 mod choice;
 mod count;
+mod ends;
 mod event;
 mod facts;
 mod failure;
+mod figure;
 mod id;
 mod phase;
 mod quantity;
@@ -14,15 +16,18 @@ mod reading;
 mod result;
 mod sample;
 mod setting;
+mod stage;
+mod summary;
 mod worker;
 
 pub use address::{FourTuples, PORTS_PER_SOURCE, PortRange, PortRangeError, Shard};
 pub use budget::{Binding, BudgetRow, Shortfall};
 pub use choice::{
-    Acceptors, DescriptorTables, EngineKind, NetworkDriver, PlaceKind, PortChoice, Role,
-    VerifyShare,
+    Acceptors, DescriptorTables, EngineKind, NetworkDriver, PlaceKind, PlaceMaking, PortChoice,
+    RemainingOnLoss, ReportFormat, Role, VerifyShare,
 };
 pub use count::{ConnCount, ConnRate};
+pub use ends::Ends;
 pub use event::{
     Envelope, Mark, PhaseTime, PlaceChoice, RunEvent, StateCounts, TcpState, Verification,
 };
@@ -31,20 +36,23 @@ pub use facts::{
     ObjectSize, ObjectSizes, SizeSource, UserNamespaceFacts,
 };
 pub use failure::{ConnectFailure, LossReason};
+pub use figure::{Bound, Figure, FigureUnit, Part, Percentile, Side};
 pub use id::{HostIndex, RunId, WorkerId};
 pub use phase::Phase;
 pub use quantity::{Bytes, Limit, Pages};
 pub use reading::{Gap, Reading};
 pub use result::{
     Connections, MemoryResult, MemorySide, PerConnection, RampResult, RunResult, RunVerdict,
-    SettingResult, ThresholdResult,
+    SettingResult, ThresholdKind, ThresholdResult,
 };
 pub use sample::{
     CgroupSample, ConntrackSample, CpuTicks, KernelMessage, MemInfo, NamespaceSample,
     ProcessSample, Sample, SlabCache, SocketStat, TcpCounters,
 };
 pub use setting::{RestoreOutcome, SettingChange, SettingRecord, SettingScope, SettingValue};
+pub use stage::{Stage, hold_of, verify_of};
+pub use summary::{RunSummary, Threshold, WorkerSummary};
 pub use worker::{
-    ClientSpec, Counters, FailureNote, Keepalive, LatencyCounts, LossNote, ServerSpec,
-    VerifyReport, WorkerSpec,
+    ClientSpec, Counters, FailureNote, Keepalive, LatencyCounts, LossNote, PlannedWorker,
+    ServerSpec, VerifyReport, WorkerSpec,
 };

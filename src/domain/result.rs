@@ -6,6 +6,8 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Bound, Figure, FigureUnit};
+
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -156,6 +158,8 @@ pub struct MemoryResult {
     pub slope_bytes_per_connection: PerConnection,
     /// Half of the slope's 95 % confidence interval.
     pub slope_confidence_bytes: Option<f64>,
+    /// The share of the memory of both sides that no row explains; null where it is not known.
+    pub unexplained_fraction: Option<f64>,
 }
 
 /// What became of a setting.
@@ -184,12 +188,42 @@ pub struct SettingResult {
 pub struct ThresholdResult {
     /// What is bounded, such as `ramp.rate_per_second`.
     pub name: String,
-    /// `at_least` or `at_most`.
-    pub kind: String,
+    /// Which way it bounds.
+    pub kind: ThresholdKind,
     /// The bound.
     pub bound: f64,
     /// What was measured; null where it could not be.
     pub measured: Option<f64>,
+    /// Why nothing was measured; absent where something was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown_because: Option<String>,
     /// Whether it holds.
     pub held: bool,
+}
+
+impl ThresholdResult {
+    /// The bound.
+    #[must_use]
+    pub const fn bound(&self) -> Bound {
+        match self.kind {
+            ThresholdKind::AtLeast => Bound::AtLeast(self.bound),
+            ThresholdKind::AtMost => Bound::AtMost(self.bound),
+        }
+    }
+
+    /// The unit of the figure that is bounded.
+    #[must_use]
+    pub fn unit(&self) -> FigureUnit {
+        Figure::parse(&self.name).map_or(FigureUnit::Count, Figure::unit)
+    }
+}
+
+/// Which way a threshold bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ThresholdKind {
+    /// The figure must reach the bound.
+    AtLeast,
+    /// The figure must not exceed the bound.
+    AtMost,
 }

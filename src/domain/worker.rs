@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Acceptors, ConnCount, ConnRate, ConnectFailure, DescriptorTables, EngineKind, LossReason,
-    PortChoice, Role, Shard,
+    Acceptors, ConnCount, ConnRate, ConnectFailure, DescriptorTables, EngineKind, HostIndex,
+    LossReason, PortChoice, Role, Shard, WorkerId,
 };
 
 /// `SO_KEEPALIVE` with its three values (tcp(7)).
@@ -95,6 +95,17 @@ impl WorkerSpec {
             Self::Server(_) => Role::Server,
         }
     }
+}
+
+/// A worker of a plan: which, on which host of the topology, and what it is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedWorker {
+    /// Which.
+    pub id: WorkerId,
+    /// Where it runs. Several workers may share a host.
+    pub host: HostIndex,
+    /// What it is told.
+    pub spec: WorkerSpec,
 }
 
 /// What a worker has done since it began. All but `established` and `in_flight` only ever grow.

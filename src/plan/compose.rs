@@ -24,9 +24,9 @@ impl fmt::Display for Compose<'_> {
         let plan = self.0;
         self.heading(out)?;
         writeln!(out, "services:")?;
-        for (index, worker) in plan.workers.iter().enumerate() {
-            if let Some(host) = plan.hosts.get(index) {
-                self.service(out, host, worker)?;
+        for worker in &plan.workers {
+            if let Some(host) = plan.hosts.iter().find(|host| host.index == worker.host) {
+                self.service(out, host, &worker.spec)?;
             }
         }
         writeln!(out, "networks:")?;

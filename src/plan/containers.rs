@@ -32,11 +32,8 @@ impl Plan {
     #[must_use]
     pub fn container_bounds(&self, host: HostIndex) -> ContainerBounds {
         let connections: u64 = self
-            .workers
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| self.hosts.len() == 1 || *index == host.0)
-            .map(|(_, worker)| capacity(worker).count())
+            .workers_on(host)
+            .map(|worker| capacity(&worker.spec).count())
             .sum();
         let each = self
             .expected_bytes_per_connection

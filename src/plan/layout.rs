@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use ipnet::Ipv4Net;
 
-use super::{HostPlan, Interface, PlanPlace};
-use crate::domain::{HostFacts, HostIndex, PlaceKind};
+use super::{HostPlan, Interface};
+use crate::domain::{HostFacts, HostIndex, PlaceKind, PlaceMaking};
 use crate::scenario::{ClientGroup, Scenario};
 
 /// The lab's range: RFC 2544, section C.2.2.
@@ -66,7 +66,7 @@ pub(super) struct NoRoom {
 /// Lays the topology of `scenario` out in a place of kind `how`.
 pub(super) fn lay_out(
     scenario: &Scenario,
-    how: PlanPlace,
+    how: PlaceMaking,
     taken: Vec<Ipv4Net>,
 ) -> Result<Layout, NoRoom> {
     match how.kind() {

@@ -14,8 +14,9 @@ mod text;
 use serde::Serialize;
 
 use crate::domain::{
-    Binding, BudgetRow, ClientSpec, ConnCount, ConnRate, DescriptorTables, HostFacts, PlaceChoice,
-    PortChoice, ServerSpec, Shard, Shortfall, WorkerSpec,
+    Binding, BudgetRow, ClientSpec, ConnCount, ConnRate, DescriptorTables, Ends, HostFacts,
+    HostIndex, PlaceChoice, PlannedWorker, PortChoice, ServerSpec, Shard, Shortfall, Stage,
+    WorkerId, WorkerSpec,
 };
 use crate::scenario::Scenario;
 use budget::{Checked, Ground};
@@ -23,7 +24,7 @@ use layout::{Layout, NoRoom};
 
 pub use containers::ContainerBounds;
 pub use layout::LAB_RANGE;
-pub use model::{HostPlan, Interface, Plan, PlanPlace, SettingsPlan, VethPair};
+pub use model::{HostPlan, Interface, Plan, SettingsPlan, VethPair};
 pub use place::{DockerSupport, PlaceDecision, PlaceRefusal, choose_place};
 pub use shards::PORTS_PER_SOURCE;
 pub use text::{Emit, emit};
@@ -132,8 +133,8 @@ pub fn plan(
             shards::spread(&slots, layout.clients.len(), target),
             target,
         ),
-        hold: scenario.hold,
-        verify: scenario.verify,
+        stages: Stage::plain(target, scenario.hold, scenario.verify),
+        ends: Ends::Both,
         on_worker_loss: scenario.on_worker_loss,
         settings,
         four_tuples: shards::four_tuples(&layout, &slots),
@@ -191,16 +192,16 @@ impl NoRoom {
     }
 }
 
-/// The server's spec, then the clients'.
+/// The server, then the clients. Where there is one host only, all workers share it; otherwise each has its own.
 fn workers(
     scenario: &Scenario,
     facts: &HostFacts,
     layout: &Layout,
     shards: Vec<Vec<Shard>>,
     target: ConnCount,
-) -> Vec<WorkerSpec> {
+) -> Vec<PlannedWorker> {
     let server = &scenario.server;
-    let mut workers = vec![WorkerSpec::Server(ServerSpec {
+    let spec = WorkerSpec::Server(ServerSpec {
         engine: server.engine,
         listen: layout.listen.clone(),
         backlog: server.backlog,
@@ -210,13 +211,18 @@ fn workers(
         keepalive: server.keepalive,
         tables: scenario.descriptor_tables,
         capacity: target,
-    })];
+    });
+    let mut workers = vec![PlannedWorker {
+        id: WorkerId::SERVER,
+        host: HostIndex::SERVER,
+        spec,
+    }];
     let clients = u32::try_from(layout.clients.len())
         .unwrap_or(u32::MAX)
         .max(1);
-    for (client, shards) in layout.clients.iter().zip(shards) {
+    for (number, (client, shards)) in (1..).zip(layout.clients.iter().zip(shards)) {
         let share: u64 = shards.iter().map(|shard| u64::from(shard.count)).sum();
-        workers.push(WorkerSpec::Client(ClientSpec {
+        let spec = WorkerSpec::Client(ClientSpec {
             engine: scenario.client_engine,
             shards,
             ports: client.group.ports,
@@ -229,7 +235,17 @@ fn workers(
             connect_timeout_ms: u32::try_from(scenario.ramp.connect_timeout.as_millis())
                 .unwrap_or(u32::MAX),
             keepalive: scenario.client_keepalive,
-        }));
+        });
+        let host = if layout.hosts.len() == 1 {
+            HostIndex::SERVER
+        } else {
+            HostIndex(number as usize)
+        };
+        workers.push(PlannedWorker {
+            id: WorkerId::client(number),
+            host,
+            spec,
+        });
     }
     workers
 }

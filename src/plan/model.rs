@@ -1,15 +1,14 @@
 //! The plan: complete and feasible. It prints, it can be stored, and everything after it only carries it out.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    BudgetRow, ConnCount, FourTuples, HostIndex, NetworkDriver, PlaceChoice, PlaceKind,
-    SettingChange, Shortfall, VerifyShare, WorkerSpec,
+    BudgetRow, ConnCount, Ends, FourTuples, HostIndex, NetworkDriver, PlaceChoice, PlaceMaking,
+    PlannedWorker, RemainingOnLoss, ReportFormat, RunSummary, SettingChange, Shortfall, Stage,
+    Threshold, WorkerId, WorkerSpec, WorkerSummary,
 };
-use crate::scenario::{RemainingOnLoss, ReportFormat, Threshold};
 
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,7 +18,7 @@ pub struct Plan {
     /// Where, and why there.
     pub place: PlaceChoice,
     /// How the place is to be made.
-    pub how: PlanPlace,
+    pub how: PlaceMaking,
     /// What the networks between containers are made of; the other places have none.
     #[serde(default)]
     pub network_driver: NetworkDriver,
@@ -29,14 +28,14 @@ pub struct Plan {
     pub target: ConnCount,
     /// What made it fewer.
     pub reduced_by: Vec<Shortfall>,
-    /// The hosts of the topology; the server's is the first. With one host all workers share it.
+    /// The hosts of the topology; the server's is the first.
     pub hosts: Vec<HostPlan>,
-    /// The workers: the server, then the clients. Worker n runs on host n, or on the only host.
-    pub workers: Vec<WorkerSpec>,
-    /// How long to hold.
-    pub hold: Duration,
-    /// How many connections to prove alive.
-    pub verify: VerifyShare,
+    /// Which ends of the connections have kernel sockets on this kernel.
+    pub ends: Ends,
+    /// The workers: the server first, because clients may reach for it as soon as they start.
+    pub workers: Vec<PlannedWorker>,
+    /// What is done with the connections, in order.
+    pub stages: Vec<Stage>,
     /// What to do when a worker dies.
     pub on_worker_loss: RemainingOnLoss,
     /// Settings to be made.
@@ -54,59 +53,65 @@ pub struct Plan {
     /// Thresholds to hold the result against.
     pub thresholds: Vec<Threshold>,
     /// What is written beside `result.json`.
-    #[serde(default = "every_format")]
+    #[serde(default = "ReportFormat::all")]
     pub formats: Vec<ReportFormat>,
     /// What a reader should know beforehand.
     pub notes: Vec<String>,
 }
 
-/// What plans that name no format ask for.
-fn every_format() -> Vec<ReportFormat> {
-    vec![ReportFormat::Charts, ReportFormat::Markdown]
-}
-
-/// How a place is to be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PlanPlace {
-    /// Containers and networks of the Docker engine.
-    Docker,
-    /// The host's own loopback: nothing is made.
-    HostLoopback,
-    /// One private network namespace with nothing but a loopback.
-    PrivateLoopback {
-        /// Made inside a user namespace of our own, because the user may not make it otherwise.
-        in_user_namespace: bool,
-    },
-    /// A network namespace for each host, joined by veth pairs.
-    Netns {
-        /// Made inside a user namespace of our own, because the user may not make them otherwise.
-        in_user_namespace: bool,
-    },
-}
-
-impl PlanPlace {
-    /// The kind of place.
+impl Plan {
+    /// What the report must know of it.
     #[must_use]
-    pub const fn kind(self) -> PlaceKind {
-        match self {
-            Self::Docker => PlaceKind::Docker,
-            Self::HostLoopback | Self::PrivateLoopback { .. } => PlaceKind::Loopback,
-            Self::Netns { .. } => PlaceKind::Netns,
+    pub fn summary(&self) -> RunSummary {
+        RunSummary {
+            scenario: self.scenario.clone(),
+            how: self.how,
+            ends: self.ends,
+            requested: self.requested,
+            target: self.target,
+            reduced_by: self.reduced_by.clone(),
+            workers: self
+                .workers
+                .iter()
+                .map(|planned| WorkerSummary {
+                    planned: planned.clone(),
+                    networks: self.networks_of(planned.host),
+                })
+                .collect(),
+            stages: self.stages.clone(),
+            four_tuples: self.four_tuples,
+            budget: self.budget.clone(),
+            expected_bytes_per_connection: self.expected_bytes_per_connection,
+            conntrack: self.conntrack.clone(),
+            established_hash_entries: self.settings.established_hash_entries,
+            thresholds: self.thresholds.clone(),
+            formats: self.formats.clone(),
+            notes: self.notes.clone(),
         }
     }
 
-    /// Whether the runner has to move into a user namespace of its own first.
+    fn networks_of(&self, host: HostIndex) -> Vec<String> {
+        let host = self.hosts.iter().find(|known| known.index == host);
+        host.map_or_else(Vec::new, |host| {
+            let each = host.interfaces.iter();
+            each.map(|interface| interface.subnet.to_string()).collect()
+        })
+    }
+
+    /// The first server that the plan starts.
     #[must_use]
-    pub const fn needs_user_namespace(self) -> bool {
-        matches!(
-            self,
-            Self::PrivateLoopback {
-                in_user_namespace: true
-            } | Self::Netns {
-                in_user_namespace: true
-            }
-        )
+    pub fn server(&self) -> Option<(WorkerId, &crate::domain::ServerSpec)> {
+        self.workers.iter().find_map(|worker| match &worker.spec {
+            WorkerSpec::Server(server) => Some((worker.id, server)),
+            WorkerSpec::Client(_) => None,
+        })
+    }
+
+    /// The workers that run on `host`.
+    pub fn workers_on(&self, host: HostIndex) -> impl Iterator<Item = &PlannedWorker> {
+        self.workers
+            .iter()
+            .filter(move |worker| worker.host == host)
     }
 }
 

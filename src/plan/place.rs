@@ -3,8 +3,7 @@
 
 use serde::Serialize;
 
-use super::PlanPlace;
-use crate::domain::{HostFacts, PlaceChoice, PlaceKind};
+use crate::domain::{HostFacts, PlaceChoice, PlaceKind, PlaceMaking};
 use crate::scenario::PlaceWish;
 
 /// Which places this program can make at all.
@@ -20,7 +19,7 @@ pub enum DockerSupport {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlaceDecision {
     /// How it is to be made.
-    pub how: PlanPlace,
+    pub how: PlaceMaking,
     /// The choice with its reasons.
     pub choice: PlaceChoice,
 }
@@ -38,7 +37,7 @@ pub struct PlaceRefusal {
 }
 
 /// A place that can be used, and why; or why not, and what would cure it.
-type Offer = Result<(PlanPlace, String), (String, String)>;
+type Offer = Result<(PlaceMaking, String), (String, String)>;
 
 /// Chooses the place. `wish` is the scenario's, or the user's where one was given on the command line.
 ///
@@ -74,7 +73,11 @@ pub fn choose_place(
     Ok(decision(how, why, why_not))
 }
 
-const fn decision(how: PlanPlace, why: String, why_not: Vec<(PlaceKind, String)>) -> PlaceDecision {
+const fn decision(
+    how: PlaceMaking,
+    why: String,
+    why_not: Vec<(PlaceKind, String)>,
+) -> PlaceDecision {
     PlaceDecision {
         how,
         choice: PlaceChoice {
@@ -133,7 +136,7 @@ fn docker_offer(facts: &HostFacts, docker: DockerSupport) -> Offer {
         ));
     }
     Ok((
-        PlanPlace::Docker,
+        PlaceMaking::Docker,
         format!(
             "Docker {} answers at {} and runs on this kernel",
             engine.engine, engine.address
@@ -144,7 +147,7 @@ fn docker_offer(facts: &HostFacts, docker: DockerSupport) -> Offer {
 fn netns(facts: &HostFacts) -> Offer {
     if facts.network_namespaces {
         return Ok((
-            PlanPlace::Netns {
+            PlaceMaking::Netns {
                 in_user_namespace: false,
             },
             "network namespaces can be made here (CAP_SYS_ADMIN)".to_owned(),
@@ -152,7 +155,7 @@ fn netns(facts: &HostFacts) -> Offer {
     }
     if facts.user_namespaces.allowed {
         return Ok((
-            PlanPlace::Netns {
+            PlaceMaking::Netns {
                 in_user_namespace: true,
             },
             "network namespaces can be made inside a user namespace of our own, without privilege"
@@ -169,10 +172,10 @@ fn netns(facts: &HostFacts) -> Offer {
 }
 
 /// Loopback can always be had; how depends on what may be made.
-fn loopback(facts: &HostFacts) -> (PlanPlace, String) {
+fn loopback(facts: &HostFacts) -> (PlaceMaking, String) {
     if facts.network_namespaces {
         return (
-            PlanPlace::PrivateLoopback {
+            PlaceMaking::PrivateLoopback {
                 in_user_namespace: false,
             },
             "the loopback of a network namespace of our own: no connection tracking, no firewall"
@@ -181,14 +184,14 @@ fn loopback(facts: &HostFacts) -> (PlanPlace, String) {
     }
     if facts.user_namespaces.allowed {
         return (
-            PlanPlace::PrivateLoopback {
+            PlaceMaking::PrivateLoopback {
                 in_user_namespace: true,
             },
             "the loopback of a user and network namespace of our own: no privilege, no connection tracking, no firewall".to_owned(),
         );
     }
     (
-        PlanPlace::HostLoopback,
+        PlaceMaking::HostLoopback,
         format!(
             "the host's own loopback, because no namespace can be made: {}",
             why_no_user_namespace(facts)

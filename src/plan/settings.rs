@@ -1,8 +1,10 @@
 //! Which settings, which value, why. The plan asks for as little as it can: what a scenario says, and what the planned
 //! connections cannot do without. Settings of the host come from the scenario alone.
 
-use super::{PlanPlace, SettingsPlan};
-use crate::domain::{ConnCount, PortChoice, PortRange, SettingChange, SettingScope, SettingValue};
+use super::SettingsPlan;
+use crate::domain::{
+    ConnCount, PlaceMaking, PortChoice, PortRange, SettingChange, SettingScope, SettingValue,
+};
 use crate::scenario::Scenario;
 
 /// Enough for any burst that the clients' window allows, and the largest value that all kernels take.
@@ -28,7 +30,7 @@ pub(super) fn hash_entries(target: ConnCount) -> u64 {
 /// The settings for `target` connections, with what a reader should know about them.
 pub(super) fn settings(
     scenario: &Scenario,
-    how: PlanPlace,
+    how: PlaceMaking,
     target: ConnCount,
     notes: &mut Vec<String>,
 ) -> SettingsPlan {
@@ -42,7 +44,7 @@ pub(super) fn settings(
             reason: "the scenario says so".to_owned(),
         })
         .collect();
-    if how == PlanPlace::HostLoopback {
+    if how == PlaceMaking::HostLoopback {
         if !scenario.namespace_settings.is_empty() {
             notes.push(
                 "settings.namespace is not applied: on the host's own loopback there is no namespace of ours, and no setting of the host is changed for it".to_owned(),
@@ -55,8 +57,10 @@ pub(super) fn settings(
         };
     }
     let hash = match how {
-        PlanPlace::Netns { .. } | PlanPlace::PrivateLoopback { .. } => Some(hash_entries(target)),
-        PlanPlace::Docker | PlanPlace::HostLoopback => None,
+        PlaceMaking::Netns { .. } | PlaceMaking::PrivateLoopback { .. } => {
+            Some(hash_entries(target))
+        }
+        PlaceMaking::Docker | PlaceMaking::HostLoopback => None,
     };
     SettingsPlan {
         namespace: namespace(scenario, target),

@@ -3,10 +3,9 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use super::PlanPlace;
 use super::layout::Layout;
 pub use crate::domain::PORTS_PER_SOURCE;
-use crate::domain::{ConnCount, FourTuples, NetFacts, PortChoice, PortRange, Shard};
+use crate::domain::{ConnCount, FourTuples, NetFacts, PlaceMaking, PortChoice, PortRange, Shard};
 
 /// The range of ports where a kernel's own choice has not been widened (`net/ipv4/af_inet.c`, `inet_init_net`).
 const KERNEL_DEFAULT_PORTS: (u16, u16) = (32_768, 60_999);
@@ -27,7 +26,7 @@ pub(super) struct Slot {
 }
 
 /// Every slot of a topology.
-pub(super) fn slots(layout: &Layout, how: PlanPlace, net: &NetFacts) -> Vec<Slot> {
+pub(super) fn slots(layout: &Layout, how: PlaceMaking, net: &NetFacts) -> Vec<Slot> {
     let mut slots = Vec::new();
     for (client, part) in layout.clients.iter().enumerate() {
         let ports = usable_ports(part.group.ports, how, net);
@@ -54,13 +53,14 @@ pub(super) fn slots(layout: &Layout, how: PlanPlace, net: &NetFacts) -> Vec<Slot
 
 /// The ports that a client may use. An explicit bind may take any that needs no privilege; the kernel's own choice keeps
 /// to `ip_local_port_range`, which the plan widens wherever there is a namespace of our own.
-fn usable_ports(choice: PortChoice, how: PlanPlace, net: &NetFacts) -> PortRange {
+fn usable_ports(choice: PortChoice, how: PlaceMaking, net: &NetFacts) -> PortRange {
     match (choice, how) {
         (PortChoice::Explicit, _)
-        | (_, PlanPlace::Docker | PlanPlace::Netns { .. } | PlanPlace::PrivateLoopback { .. }) => {
-            PortRange::UNPRIVILEGED
-        }
-        (_, PlanPlace::HostLoopback) => net.port_range.present().copied().unwrap_or_else(|| {
+        | (
+            _,
+            PlaceMaking::Docker | PlaceMaking::Netns { .. } | PlaceMaking::PrivateLoopback { .. },
+        ) => PortRange::UNPRIVILEGED,
+        (_, PlaceMaking::HostLoopback) => net.port_range.present().copied().unwrap_or_else(|| {
             PortRange::new(KERNEL_DEFAULT_PORTS.0, KERNEL_DEFAULT_PORTS.1)
                 .expect("the kernel's default is a range")
         }),

@@ -9,7 +9,8 @@ mod containers;
 use super::*;
 use crate::domain::{
     Bytes, CgroupLimit, ConntrackFacts, DescriptorFacts, DockerFacts, Limit, MemoryFacts, NetFacts,
-    ObjectSize, ObjectSizes, PlaceKind, PortRange, Reading, SizeSource, UserNamespaceFacts,
+    ObjectSize, ObjectSizes, PlaceKind, PlaceMaking, PortRange, Reading, SizeSource,
+    UserNamespaceFacts,
 };
 use crate::scenario::{self, Override, PlaceWish};
 
@@ -127,7 +128,7 @@ fn plan_of(scenario: &Scenario, facts: &HostFacts) -> Result<Plan, Box<Refusal>>
 fn clients(plan: &Plan) -> Vec<&ClientSpec> {
     plan.workers
         .iter()
-        .filter_map(|worker| match worker {
+        .filter_map(|worker| match &worker.spec {
             WorkerSpec::Client(client) => Some(client),
             WorkerSpec::Server(_) => None,
         })
@@ -289,7 +290,7 @@ fn the_article_has_7_networks_under_docker_and_16_pairs_in_namespaces() {
         subnets: vec!["198.18.3.0/24".parse().expect("a network")],
     });
     let docker = plan_of(&scenario(&[groups]), &facts).expect("fits");
-    assert_eq!(docker.how, PlanPlace::Docker);
+    assert_eq!(docker.how, PlaceMaking::Docker);
     assert_eq!(docker.hosts[0].interfaces.len(), 7);
     assert!(docker.untrack);
     assert!(
@@ -318,19 +319,19 @@ fn auto_takes_docker_then_namespaces_then_loopback_and_says_why() {
     let root = of(&facts(), DockerSupport::Available);
     assert_eq!(
         root.how,
-        PlanPlace::Netns {
+        PlaceMaking::Netns {
             in_user_namespace: false
         }
     );
     assert_eq!(root.choice.why_not.len(), 1);
     let user = of(&facts_of_a_user(), DockerSupport::Available);
-    assert_eq!(user.how, PlanPlace::HostLoopback);
+    assert_eq!(user.how, PlaceMaking::HostLoopback);
     assert_eq!(user.choice.why_not.len(), 2);
     let mut allowed = facts_of_a_user();
     allowed.user_namespaces.allowed = true;
     assert_eq!(
         of(&allowed, DockerSupport::Absent).how,
-        PlanPlace::Netns {
+        PlaceMaking::Netns {
             in_user_namespace: true
         }
     );
@@ -350,7 +351,7 @@ fn a_server_that_does_not_accept_is_planned_with_its_queue() {
         &facts(),
     )
     .expect("fits");
-    let WorkerSpec::Server(server) = &plan.workers[0] else {
+    let WorkerSpec::Server(server) = &plan.workers[0].spec else {
         panic!("the server is first")
     };
     assert_eq!(server.backlog, 200_000);
@@ -410,9 +411,9 @@ proptest! {
         facts.descriptors.threads_max = Reading::Present(u64::MAX);
         facts.net.neighbour_limit = Reading::Present(u64::MAX);
         let how = match place {
-            "netns" => PlanPlace::Netns { in_user_namespace: false },
-            "docker" => PlanPlace::Docker,
-            _ => PlanPlace::PrivateLoopback { in_user_namespace: false },
+            "netns" => PlaceMaking::Netns { in_user_namespace: false },
+            "docker" => PlaceMaking::Docker,
+            _ => PlaceMaking::PrivateLoopback { in_user_namespace: false },
         };
         let choice = PlaceChoice { place: how.kind(), asked: true, why: String::new(), why_not: Vec::new() };
         facts.descriptors.file_max = Reading::Present(u64::MAX);

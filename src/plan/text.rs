@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::{Interface, Plan, Refusal};
 use crate::domain::{
-    Binding, BudgetRow, DescriptorTables, HostIndex, PlaceChoice, SettingChange, SettingValue,
-    Shortfall, VerifyShare, WorkerSpec,
+    Binding, Bound, BudgetRow, DescriptorTables, PlaceChoice, PlannedWorker, SettingChange,
+    SettingValue, Shortfall, VerifyShare, WorkerSpec, hold_of, verify_of,
 };
 
 impl Plan {
@@ -14,7 +14,7 @@ impl Plan {
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut out = String::new();
-        let verify = match self.verify {
+        let verify = match verify_of(&self.stages) {
             VerifyShare::All => "all of them proved alive".to_owned(),
             VerifyShare::None => "none of them proved alive".to_owned(),
             VerifyShare::Sample(count) => format!("{count} of them proved alive"),
@@ -23,7 +23,9 @@ impl Plan {
             &mut out,
             format_args!(
                 "Plan of {}: {} connections, {verify}, held for {:?}",
-                self.scenario, self.target, self.hold
+                self.scenario,
+                self.target,
+                hold_of(&self.stages)
             ),
         );
         if self.target < self.requested {
@@ -46,13 +48,13 @@ impl Plan {
         if !self.thresholds.is_empty() {
             line(&mut out, format_args!("\nThresholds"));
             for threshold in &self.thresholds {
-                let word = match threshold.kind {
-                    crate::scenario::ThresholdKind::AtLeast => "at least",
-                    crate::scenario::ThresholdKind::AtMost => "at most",
+                let word = match threshold.bound {
+                    Bound::AtLeast(_) => "at least",
+                    Bound::AtMost(_) => "at most",
                 };
                 line(
                     &mut out,
-                    format_args!("  {} {word} {}", threshold.name, threshold.bound),
+                    format_args!("  {} {word} {}", threshold.figure, threshold.bound.value()),
                 );
             }
         }
@@ -67,9 +69,9 @@ impl Plan {
 
     fn topology(&self, out: &mut String) {
         line(out, format_args!("\nTopology"));
-        for (index, worker) in self.workers.iter().enumerate() {
-            let host = HostIndex(index);
-            match worker {
+        for worker in &self.workers {
+            let name = worker.id.to_string();
+            match &worker.spec {
                 WorkerSpec::Server(server) => {
                     let addresses: Vec<Ipv4Addr> =
                         server.listen.iter().map(|at| *at.ip()).collect();
@@ -82,7 +84,7 @@ impl Plan {
                         out,
                         format_args!(
                             "  {:<10} {:<9} listens on {}, port {}",
-                            host.name(),
+                            name,
                             server.engine.name(),
                             ranges(&addresses),
                             ports.join(", ")
@@ -96,7 +98,7 @@ impl Plan {
                         out,
                         format_args!(
                             "  {:<10} {:<9} {:>9} connections from {}, ports {}",
-                            host.name(),
+                            name,
                             client.engine.name(),
                             client.connections().to_string(),
                             ranges(&sources),
@@ -127,7 +129,7 @@ impl Plan {
         let each: Vec<u32> = self
             .workers
             .iter()
-            .filter_map(|worker| match worker {
+            .filter_map(|worker| match &worker.spec {
                 WorkerSpec::Client(client) => Some(client.shards.iter().map(|shard| shard.count)),
                 WorkerSpec::Server(_) => None,
             })
@@ -286,7 +288,7 @@ fn limits(plan: &Plan) -> String {
             plan.scenario, plan.target
         ),
     );
-    let one_table = |worker: &WorkerSpec| match worker {
+    let one_table = |worker: &PlannedWorker| match &worker.spec {
         WorkerSpec::Client(client) => client.tables == DescriptorTables::One,
         WorkerSpec::Server(server) => server.tables == DescriptorTables::One,
     };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
-use crate::domain::{HostIndex, RunId, SettingRecord, WorkerId, WorkerSpec};
+use crate::domain::{HostIndex, PlannedWorker, RunId, SettingRecord};
 use crate::host;
 use crate::kernel::sysctl::Sysctl;
 use crate::plan::Plan;
@@ -40,12 +40,11 @@ impl Testbed for HostLoopback {
 
     fn spawn(
         &mut self,
-        worker: WorkerId,
-        _spec: &WorkerSpec,
+        worker: &PlannedWorker,
         inbox: Inbox,
     ) -> Result<Box<dyn WorkerHandle>, ProvisionError> {
-        let child = self.program.start(worker, &self.run)?;
-        let (watched, handle) = WorkerChild::watch(worker, child, inbox)?;
+        let child = self.program.start(worker.id, &self.run)?;
+        let (watched, handle) = WorkerChild::watch(worker.id, child, inbox)?;
         self.children.push(watched);
         Ok(Box::new(handle))
     }

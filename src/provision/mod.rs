@@ -12,9 +12,9 @@ use std::io;
 use std::sync::mpsc::Sender;
 
 use crate::control::{Command, Event};
-use crate::domain::{HostIndex, RunId, SettingRecord, WorkerId, WorkerSpec};
+use crate::domain::{HostIndex, PlaceMaking, PlannedWorker, RunId, SettingRecord, WorkerId};
 use crate::host::Tuning;
-use crate::plan::{Plan, PlanPlace};
+use crate::plan::Plan;
 
 pub use child::{RUN_VARIABLE, WorkerProgram};
 pub use docker::remove_object;
@@ -35,7 +35,7 @@ pub fn up(
 ) -> Result<Box<dyn Testbed>, ProvisionError> {
     let program = WorkerProgram::this_binary();
     match plan.how {
-        PlanPlace::Docker => docker::up(plan, run, &program, tuning),
+        PlaceMaking::Docker => docker::up(plan, run, &program, tuning),
         _ => up_with(plan, run, program),
     }
 }
@@ -51,13 +51,13 @@ pub fn up_with(
     program: WorkerProgram,
 ) -> Result<Box<dyn Testbed>, ProvisionError> {
     match plan.how {
-        PlanPlace::Docker => Err(ProvisionError::new(
+        PlaceMaking::Docker => Err(ProvisionError::new(
             "make containers",
             "they need the host's journal: packet rules of the host are noted there first",
         )),
-        PlanPlace::HostLoopback => Ok(Box::new(loopback::HostLoopback::new(plan, run, program))),
+        PlaceMaking::HostLoopback => Ok(Box::new(loopback::HostLoopback::new(plan, run, program))),
         // A private loopback is a topology of one host without interfaces.
-        PlanPlace::PrivateLoopback { .. } | PlanPlace::Netns { .. } => {
+        PlaceMaking::PrivateLoopback { .. } | PlaceMaking::Netns { .. } => {
             Ok(Box::new(netns::Namespaces::up(plan, run, program)?))
         }
     }
@@ -140,15 +140,13 @@ pub trait Testbed: Send {
     /// Settings as they were found, written and read back in each host.
     fn settings(&self) -> Vec<SettingRecord>;
 
-    /// Starts a worker on its host. The spec is for places that need it beforehand (limits of a container); the conductor
-    /// sends it by `Start` in any case.
+    /// Starts a worker on its host. The conductor sends its spec by `Start`.
     ///
     /// # Errors
     /// When it cannot be started.
     fn spawn(
         &mut self,
-        worker: WorkerId,
-        spec: &WorkerSpec,
+        worker: &PlannedWorker,
         inbox: Inbox,
     ) -> Result<Box<dyn WorkerHandle>, ProvisionError>;
 

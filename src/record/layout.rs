@@ -7,7 +7,7 @@ use crate::domain::{RunId, WorkerId};
 
 /// Version of the recording's format. It grows when an old reader would misread a new recording; new fields and new
 /// kinds of events do not count.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Which run this is: [`RunIdentity`].
 pub const RUN: &str = "run.json";
@@ -21,7 +21,9 @@ pub const SAMPLES: &str = "samples.jsonl";
 pub const EVENTS: &str = "events.jsonl";
 /// The scenario with every default applied.
 pub const SCENARIO: &str = "scenario.resolved.yaml";
-/// The plan.
+/// What the report must know of the plan: [`crate::domain::RunSummary`].
+pub const SUMMARY: &str = "summary.json";
+/// The plan, whole.
 pub const PLAN: &str = "plan.json";
 /// The host as it was found.
 pub const FACTS: &str = "facts.json";

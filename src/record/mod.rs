@@ -4,6 +4,7 @@
 mod error;
 mod folder;
 mod layout;
+mod legacy;
 mod lines;
 mod read;
 mod write;
@@ -12,7 +13,7 @@ pub use error::RecordError;
 pub use folder::{Folder, Owner};
 pub use layout::{
     CHARTS, EVENTS, FACTS, LATEST, PLAN, REPORT, RESULT, RUN, RunIdentity, SAMPLES, SCENARIO,
-    SCHEMA_VERSION, WORKERS, directory_name, worker_log,
+    SCHEMA_VERSION, SUMMARY, WORKERS, directory_name, worker_log,
 };
 pub use read::{Recording, read};
 pub use write::RunDir;

@@ -8,20 +8,21 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::error::RecordError;
-use super::layout::{EVENTS, FACTS, PLAN, RUN, RunIdentity, SAMPLES, SCHEMA_VERSION};
-use crate::domain::{Envelope, HostFacts, Reading, Sample};
+use super::layout::{EVENTS, FACTS, PLAN, RUN, RunIdentity, SAMPLES, SCHEMA_VERSION, SUMMARY};
+use super::legacy::PlanOfVersion1;
+use crate::domain::{Envelope, HostFacts, Reading, RunSummary, Sample};
 
-/// Everything that a run has left. The plan is generic, because this layer does not know what a plan is.
+/// Everything that a run has left.
 #[derive(Debug, Clone)]
-pub struct Recording<P = serde_json::Value> {
+pub struct Recording {
     /// Where it was read from.
     pub path: PathBuf,
     /// Which run.
     pub identity: Reading<RunIdentity>,
     /// The host as it was found.
     pub facts: Reading<HostFacts>,
-    /// The plan.
-    pub plan: Reading<P>,
+    /// What the report must know of the plan.
+    pub summary: Reading<RunSummary>,
     /// What happened, in order.
     pub events: Vec<Envelope>,
     /// What was seen, in order.
@@ -35,7 +36,7 @@ pub struct Recording<P = serde_json::Value> {
 ///
 /// # Errors
 /// When the directory is no run directory, cannot be read, or was written in a newer format.
-pub fn read<P: DeserializeOwned>(dir: &Path) -> Result<Recording<P>, RecordError> {
+pub fn read(dir: &Path) -> Result<Recording, RecordError> {
     let there = |name: &str| dir.join(name).exists();
     if !there(RUN) && !there(EVENTS) {
         return Err(RecordError::NotARun {
@@ -57,11 +58,20 @@ pub fn read<P: DeserializeOwned>(dir: &Path) -> Result<Recording<P>, RecordError
         path: dir.to_owned(),
         identity,
         facts: document(dir, FACTS)?,
-        plan: document(dir, PLAN)?,
+        summary: summary(dir)?,
         events: lines(dir, EVENTS, &mut damage)?,
         samples: lines(dir, SAMPLES, &mut damage)?,
         damage,
     })
+}
+
+/// The summary; in recordings of version 1 it is in the plan.
+fn summary(dir: &Path) -> Result<Reading<RunSummary>, RecordError> {
+    if dir.join(SUMMARY).exists() {
+        return document(dir, SUMMARY);
+    }
+    let plan: Reading<PlanOfVersion1> = document(dir, PLAN)?;
+    Ok(plan.map(RunSummary::from))
 }
 
 /// A document; a gap where it is missing or is none.

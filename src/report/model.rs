@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    HostFacts, Phase, PhaseTime, PlaceChoice, Reading, RestoreOutcome, Role, RunResult,
+    HostFacts, Phase, PhaseTime, PlaceChoice, Reading, RestoreOutcome, Role, RunResult, RunSummary,
     SettingRecord, StateCounts, WorkerId,
 };
-use crate::plan::Plan;
 
 /// A run, understood.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// What goes into `result.json`.
     pub result: RunResult,
-    /// The plan that was carried out.
-    pub plan: Reading<Plan>,
+    /// What was planned.
+    pub summary: Reading<RunSummary>,
     /// The host as it was found.
     pub facts: Reading<HostFacts>,
     /// The command as it was typed; empty where it is not known.

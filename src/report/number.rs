@@ -1,6 +1,6 @@
 //! Figures as people read them: grouped by thousands, with their unit, with as many digits as they are worth.
 
-use crate::domain::ConnCount;
+use crate::domain::{ConnCount, FigureUnit};
 
 /// `1,024,000`.
 pub(super) fn grouped(number: u64) -> String {
@@ -108,6 +108,18 @@ pub(super) fn micros(micros: f64) -> String {
         format!("{} ms", figure(micros / 1000.0))
     } else {
         format!("{} s", figure(micros / 1_000_000.0))
+    }
+}
+
+/// A figure of a result with its unit.
+pub(super) fn with_unit(number: f64, unit: FigureUnit) -> String {
+    match unit {
+        FigureUnit::Bytes => bytes_each(number),
+        FigureUnit::Count => whole(number),
+        FigureUnit::Fraction => format!("{:.2} %", number * 100.0),
+        FigureUnit::Microseconds => micros(number),
+        FigureUnit::PerSecond => format!("{}/s", whole(number)),
+        FigureUnit::Seconds => seconds(number),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::staged::{KERNEL_EACH, SERVER_EACH, Staged, Until};
 use super::{Report, analyse, charts, markdown, text};
-use crate::domain::{Bytes, CgroupSample, Limit, Reading, RunVerdict, WorkerId};
+use crate::domain::{Bound, Bytes, CgroupSample, Limit, Reading, RunVerdict, WorkerId};
 
 fn report(staged: &Staged) -> Report {
     analyse(&staged.recording())
@@ -61,7 +61,7 @@ fn control_groups_tell_the_kernels_memory_of_each_end() {
         let mut recording = Staged::good(8000).recording();
         for sample in &mut recording.samples {
             let open = (sample.files.present().expect("staged").0 - 2000) / 2;
-            sample.cgroups = [(WorkerId::SERVER, SERVER), (WorkerId(1), CLIENT)]
+            sample.cgroups = [(WorkerId::SERVER, SERVER), (WorkerId::client(1), CLIENT)]
                 .map(|(worker, each)| charged(worker, version, open * each))
                 .into();
         }
@@ -131,7 +131,7 @@ fn losses_phantoms_and_missed_bounds_are_missed_with_their_reason() {
         ..Staged::good(8000)
     };
     let mut slow = Staged::good(8000);
-    slow.thresholds[0].bound = 1e9;
+    slow.thresholds[0].bound = Bound::AtLeast(1e9);
     for (staged, reason) in [
         (lost, "3 connections were lost"),
         (

@@ -6,10 +6,8 @@ use super::analyse::analyse;
 use super::charts::{Chart, ChartError, charts};
 use super::markdown::markdown;
 use super::model::Report;
-use crate::domain::RunResult;
-use crate::plan::Plan;
+use crate::domain::{ReportFormat, RunResult};
 use crate::record::{self, CHARTS, Folder, Owner, REPORT, RESULT, RecordError};
-use crate::scenario::ReportFormat;
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +39,7 @@ pub const fn result(report: &Report) -> &RunResult {
 
 /// Whether the run's scenario asks for `format`. A run whose plan is not known gets everything.
 fn wanted(report: &Report, format: ReportFormat) -> bool {
-    let plan = report.plan.present();
+    let plan = report.summary.present();
     plan.is_none_or(|plan| plan.formats.contains(&format))
 }
 
@@ -50,7 +48,7 @@ fn wanted(report: &Report, format: ReportFormat) -> bool {
 /// # Errors
 /// When the directory holds no recording, or a chart cannot be drawn.
 pub fn render(dir: &Path) -> Result<(Report, Vec<Chart>), ReportError> {
-    let report = analyse(&record::read::<Plan>(dir)?);
+    let report = analyse(&record::read(dir)?);
     let drawn = if wanted(&report, ReportFormat::Charts) {
         charts(&report)?
     } else {

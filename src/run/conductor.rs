@@ -9,12 +9,13 @@ use super::guard::Guard;
 use super::interrupt::Interrupt;
 use super::log::Log;
 use super::workers::{Milestone, Worker};
-use crate::control::{Command, Event};
-use crate::domain::{Bytes, ConnCount, ConnRate, Mark, Phase, PhaseTime, RunEvent, WorkerId};
+use crate::control::{Command, Event, same_version};
+use crate::domain::{
+    Bytes, ConnCount, ConnRate, Mark, Phase, PhaseTime, RemainingOnLoss, RunEvent, WorkerId,
+};
 use crate::observe::Observer;
 use crate::plan::Plan;
 use crate::provision::{ExitReport, FromWorker, Inbox, Testbed};
-use crate::scenario::RemainingOnLoss;
 
 /// How often the terminal hears how far the run is.
 const LIVE_EVERY: Duration = Duration::from_millis(100);
@@ -215,11 +216,16 @@ impl<'a> Conductor<'a> {
                 }
             }
             Event::Ready {
+                version,
                 pid,
                 tables,
                 descriptors_per_table,
                 ..
             } => {
+                if let Err(mismatch) = same_version("worker", version) {
+                    let error = format!("{from}: {mismatch}");
+                    self.stop.get_or_insert(Stop::WorkerGone(error));
+                }
                 let pid = self.worker(from).and_then(Worker::pid).unwrap_or(pid);
                 self.log.event(RunEvent::WorkerReady {
                     worker: from,

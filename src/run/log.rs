@@ -13,6 +13,7 @@ pub(super) struct Log {
     directory: RunDir,
     origin: Instant,
     broken: Arc<Mutex<Option<String>>>,
+    stage: Arc<Mutex<Option<usize>>>,
 }
 
 impl Log {
@@ -21,6 +22,7 @@ impl Log {
             directory,
             origin,
             broken: Arc::default(),
+            stage: Arc::default(),
         }
     }
 
@@ -32,9 +34,17 @@ impl Log {
         self.origin.elapsed().as_secs_f64()
     }
 
+    /// From now on events belong to this stage, or to none.
+    pub(super) fn enter_stage(&self, number: Option<usize>) {
+        if let Ok(mut stage) = self.stage.lock() {
+            *stage = number;
+        }
+    }
+
     pub(super) fn event(&self, event: RunEvent) {
         let envelope = Envelope {
             at_seconds: self.seconds(),
+            stage: self.stage.lock().ok().and_then(|stage| *stage),
             event,
         };
         self.remember(self.directory.event(&envelope));

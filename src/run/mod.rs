@@ -22,11 +22,13 @@ use guard::Guard;
 pub use interrupt::{Interrupt, LastWords};
 use log::Log;
 
-use crate::domain::{HostFacts, Phase, PlaceChoice, RestoreOutcome, RunEvent, RunId, RunVerdict};
+use crate::domain::{
+    HostFacts, Phase, PlaceChoice, RestoreOutcome, RunEvent, RunId, RunVerdict, Stage,
+};
 use crate::host::{Restoration, Tuning};
 use crate::observe::memory_gauge;
 use crate::plan::Plan;
-use crate::record::{FACTS, PLAN, RunDir, SCENARIO};
+use crate::record::{FACTS, PLAN, RunDir, SCENARIO, SUMMARY};
 use crate::scenario::Scenario;
 
 /// Everything that a run starts from.
@@ -100,6 +102,7 @@ pub fn execute(run: Run<'_>, interrupt: &Interrupt, tell: &mut dyn FnMut(Progres
     });
     log.remember(run.directory.write_json(FACTS, run.facts));
     log.remember(run.directory.write_json(PLAN, run.plan));
+    log.remember(run.directory.write_json(SUMMARY, &run.plan.summary()));
     match crate::scenario::to_yaml(run.scenario) {
         Ok(text) => log.remember(run.directory.write_text(SCENARIO, &text)),
         Err(error) => log.remember(Err(error)),
@@ -148,7 +151,14 @@ pub fn execute(run: Run<'_>, interrupt: &Interrupt, tell: &mut dyn FnMut(Progres
     record_stop(&conductor, interrupt, &ending);
 
     if conductor.workers.iter().any(workers::Worker::alive) && conductor.phase >= Phase::Ramp {
+        let drain = run
+            .plan
+            .stages
+            .iter()
+            .position(|stage| *stage == Stage::Drain);
+        log.enter_stage(drain);
         conductor.phase(Phase::Drain, Conductor::drain);
+        log.enter_stage(None);
     }
     let mut leftovers = conductor.phase(Phase::Teardown, Conductor::tear_down);
     let restored = conductor.phase(Phase::Restore, |_| tuning.restore());

@@ -81,8 +81,8 @@ impl Conductor<'_> {
     }
 
     /// Keeps the connections open.
-    pub(super) fn hold(&mut self) {
-        let until = Instant::now() + self.plan.hold;
+    pub(super) fn hold(&mut self, length: Duration) {
+        let until = Instant::now() + length;
         self.hold_until = Some(until);
         self.wait(until, Heed::Stops, |_| false);
         self.hold_until = None;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::conductor::{Conductor, Heed, Stop, Waited};
 use super::workers::{Milestone, Worker};
 use crate::control::Command;
-use crate::domain::{HostIndex, Mark, Phase, RunEvent, RunId, WorkerId};
+use crate::domain::{HostIndex, Mark, Phase, RunEvent, RunId, Stage};
 use crate::host::Tuning;
 use crate::observe::{Observer, ObserverConfig, settle};
 use crate::provision::{self, ProvisionError};
@@ -34,26 +34,44 @@ impl Conductor<'_> {
         if self.stop.is_some() {
             return Ok(());
         }
-        self.phase(Phase::Ramp, |conductor| {
-            conductor.ramp();
-            if !matches!(conductor.stop, Some(Stop::Interrupted)) {
-                conductor.settle_at_target();
-            }
-        });
-        match self.stop {
-            None => {}
-            // What is open is counted all the same: the report says how many there were, by the kernel's own account.
-            Some(Stop::Guard | Stop::Stalled(_)) => {
-                self.phase(Phase::Verify, Self::count_both_ends);
-                return Ok(());
-            }
-            Some(_) => return Ok(()),
-        }
-        self.phase(Phase::Hold, Self::hold);
-        if self.stop.is_none() {
-            self.phase(Phase::Verify, Self::verify);
-        }
+        self.stages();
         Ok(())
+    }
+
+    /// The stages in their order, up to the drain, which comes in every case and is not left to this list.
+    fn stages(&mut self) {
+        let stages: Vec<Stage> = self.plan.stages.clone();
+        for (number, stage) in stages.into_iter().enumerate() {
+            if stage == Stage::Drain {
+                return;
+            }
+            self.log.enter_stage(Some(number));
+            self.phase(stage.phase(), |conductor| conductor.stage(stage));
+            match self.stop {
+                None => {}
+                // What is open is counted all the same: the report says how many there were, by the kernel's own count.
+                Some(Stop::Guard | Stop::Stalled(_)) => {
+                    self.log.enter_stage(None);
+                    self.phase(Phase::Verify, Self::count_both_ends);
+                    return;
+                }
+                Some(_) => return,
+            }
+        }
+    }
+
+    fn stage(&mut self, stage: Stage) {
+        match stage {
+            Stage::Ramp { .. } => {
+                self.ramp();
+                if !matches!(self.stop, Some(Stop::Interrupted)) {
+                    self.settle_at_target();
+                }
+            }
+            Stage::Hold { length } => self.hold(length),
+            Stage::Verify { share } => self.verify(share),
+            Stage::Drain => self.drain(),
+        }
     }
 
     fn tune(&mut self, tuning: &mut Tuning) {
@@ -67,17 +85,16 @@ impl Conductor<'_> {
 
     fn provision(&mut self, run: &RunId, tuning: &mut Tuning) -> Result<(), ProvisionError> {
         self.testbed = Some(provision::up(self.plan, run, tuning)?);
-        for (index, spec) in self.plan.workers.iter().enumerate() {
-            let id = WorkerId(index);
+        for planned in &self.plan.workers {
             let inbox = self.inbox();
             let Some(testbed) = &mut self.testbed else {
                 break;
             };
-            let handle = testbed.spawn(id, spec, inbox)?;
-            let mut worker = Worker::new(id, spec, handle);
-            worker.send(&Command::Start { spec: spec.clone() });
+            let handle = testbed.spawn(planned, inbox)?;
+            let mut worker = Worker::new(planned.id, &planned.spec, handle);
+            worker.send(&Command::start(planned.spec.clone()));
             self.workers.push(worker);
-            if id.is_server() {
+            if planned.id.is_server() {
                 // Clients may prepare by reaching for the server, so it listens first.
                 self.await_ready()?;
             }

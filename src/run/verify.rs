@@ -10,7 +10,6 @@ use super::conductor::{Conductor, Heed};
 use crate::control::Command;
 use crate::domain::{
     ConnCount, HostIndex, Role, RunEvent, StateCounts, Verification, VerifyShare, WorkerId,
-    WorkerSpec,
 };
 use crate::observe::count_sockets;
 
@@ -23,16 +22,16 @@ const COUNTING_TAKES: Duration = Duration::from_secs(60);
 
 impl Conductor<'_> {
     /// Counts, then proves alive.
-    pub(super) fn verify(&mut self) {
+    pub(super) fn verify(&mut self, share: VerifyShare) {
         self.count_both_ends();
-        if self.plan.verify != VerifyShare::None && self.server_accepts() && self.stop.is_none() {
-            self.prove_alive();
+        if share != VerifyShare::None && self.server_accepts() && self.stop.is_none() {
+            self.prove_alive(share);
         }
     }
 
     /// Whether the server takes connections out of its accept queue and answers.
     pub(super) fn server_accepts(&self) -> bool {
-        matches!(self.plan.workers.first(), Some(WorkerSpec::Server(server)) if server.accept)
+        self.plan.server().is_some_and(|(_, server)| server.accept)
     }
 
     pub(super) fn server_established(&self) -> ConnCount {
@@ -41,12 +40,12 @@ impl Conductor<'_> {
     }
 
     pub(super) fn count_both_ends(&mut self) {
-        let Some(WorkerSpec::Server(server)) = self.plan.workers.first() else {
+        let Some((_, server)) = self.plan.server() else {
             return;
         };
         let listen: Vec<SocketAddrV4> = server.listen.clone();
-        for host in 0..self.plan.hosts.len() {
-            self.count_host(HostIndex(host), &listen);
+        for host in &self.plan.hosts {
+            self.count_host(host.index, &listen);
         }
     }
 
@@ -78,14 +77,13 @@ impl Conductor<'_> {
                 return;
             }
         };
-        let shared = self.plan.hosts.len() == 1;
         let ends: [(Role, &StateCounts); 2] = [
             (Role::Server, &counted.server),
             (Role::Client, &counted.client),
         ];
         for (role, states) in ends {
-            let here = shared || (role == Role::Server) == (host == HostIndex::SERVER);
-            if here {
+            let mut here = self.plan.workers_on(host);
+            if here.any(|worker| worker.id.role == role) {
                 self.log.event(RunEvent::Counted {
                     host,
                     role,
@@ -96,10 +94,9 @@ impl Conductor<'_> {
         }
     }
 
-    fn prove_alive(&mut self) {
+    fn prove_alive(&mut self, share: VerifyShare) {
         #[allow(clippy::cast_possible_truncation)] // 20 s are few milliseconds
         let timeout_ms = ECHO_TIMEOUT.as_millis() as u64;
-        let share = self.plan.verify;
         self.tell_clients(&Command::Verify { share, timeout_ms });
         self.wait(Instant::now() + PROVING_TAKES, Heed::Stops, |run| {
             run.clients()
@@ -109,20 +106,22 @@ impl Conductor<'_> {
             .clients()
             .filter_map(|worker| worker.verified.clone().map(|report| (worker.id, report)))
             .collect();
-        let silent: Vec<String> = self
+        let unfinished: Vec<WorkerId> = self
             .clients()
-            .filter(|worker| worker.alive() && worker.verified.is_none())
-            .map(|worker| worker.id.to_string())
+            .filter(|worker| worker.verified.is_none())
+            .map(|worker| worker.id)
             .collect();
-        if !silent.is_empty() && self.stop.is_none() {
+        if !unfinished.is_empty() && self.stop.is_none() {
+            let names: Vec<String> = unfinished.iter().map(ToString::to_string).collect();
             self.warn(format!(
                 "{} did not finish proving connections alive within {} s",
-                silent.join(", "),
+                names.join(", "),
                 PROVING_TAKES.as_secs()
             ));
         }
         self.log.event(RunEvent::Verified(Verification {
             clients: reports.into_iter().collect(),
+            unfinished,
         }));
     }
 }

@@ -3,7 +3,6 @@
 
 mod check;
 mod error;
-mod figures;
 mod load;
 mod model;
 mod quantity;
@@ -16,10 +15,7 @@ mod tree;
 
 pub use error::{Origin, ScenarioError, ScenarioErrors};
 pub use load::{DEFAULT_NAME, Override, built_in, load, parse};
-pub use model::{
-    ClientGroup, PlaceWish, Ramp, RemainingOnLoss, ReportFormat, Scenario, ServerPart, Threshold,
-    ThresholdKind,
-};
+pub use model::{ClientGroup, PlaceWish, Ramp, Scenario, ServerPart};
 pub use resolve::DEFAULT_CONNECTIONS;
 pub use schema::schema;
 pub use settings::{KNOWN_SETTINGS, KnownSetting, known_setting};

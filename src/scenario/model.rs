@@ -4,12 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
     Acceptors, ConnCount, ConnRate, DescriptorTables, EngineKind, Keepalive, NetworkDriver,
-    PlaceKind, PortChoice, SettingValue, VerifyShare,
+    PlaceKind, PortChoice, RemainingOnLoss, ReportFormat, SettingValue, Threshold, VerifyShare,
 };
 
 /// A scenario with every default applied.
@@ -120,45 +119,4 @@ impl ClientGroup {
     pub fn addresses(&self) -> u64 {
         u64::from(self.hosts) * u64::from(self.interfaces) * u64::from(self.addresses_per_interface)
     }
-}
-
-/// What is written beside `result.json`, which is always written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ReportFormat {
-    /// The charts, as SVG.
-    Charts,
-    /// The report, `report.md`.
-    Markdown,
-}
-
-/// What a run does when a worker dies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RemainingOnLoss {
-    /// Go on with the others, and say so.
-    Continue,
-    /// Stop the run.
-    End,
-}
-
-/// A bound on something that is measured.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Threshold {
-    /// The path of the figure in `result.json`, such as `ramp.rate_per_second`.
-    pub name: String,
-    /// Which way it bounds.
-    pub kind: ThresholdKind,
-    /// The bound, in the unit of the figure.
-    pub bound: f64,
-}
-
-/// Which way a threshold bounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ThresholdKind {
-    /// The figure must reach the bound.
-    AtLeast,
-    /// The figure must not exceed the bound.
-    AtMost,
 }

@@ -7,8 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::quantity::{CountText, DurationText, RateText, SettingText, Switch};
-use super::{RemainingOnLoss, ReportFormat};
-use crate::domain::{DescriptorTables, EngineKind, PortChoice};
+use crate::domain::{DescriptorTables, EngineKind, PortChoice, RemainingOnLoss, ReportFormat};
 
 /// A scenario: how many connections, where, between whom, and what is measured against which bounds.
 #[derive(Debug, Default, Clone, Deserialize, JsonSchema)]

@@ -3,19 +3,16 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::figures;
 use super::raw::{
     RawAcceptors, RawBound, RawClients, RawGroup, RawKeepalive, RawNetwork, RawPlace, RawProbes,
     RawScenario, RawSetting, RawVerify, RawVerifyName,
 };
 use super::suggest::did_you_mean;
-use super::{
-    ClientGroup, PlaceWish, Ramp, RemainingOnLoss, ReportFormat, Scenario, ServerPart, Threshold,
-    ThresholdKind,
-};
+use super::{ClientGroup, PlaceWish, Ramp, Scenario, ServerPart};
 use crate::domain::{
-    Acceptors, ConnCount, DescriptorTables, EngineKind, Keepalive, NetworkDriver, PORTS_PER_SOURCE,
-    PlaceKind, PortChoice, PortRange, SettingValue, VerifyShare,
+    Acceptors, Bound, ConnCount, DescriptorTables, EngineKind, Figure, Keepalive, NetworkDriver,
+    PORTS_PER_SOURCE, PlaceKind, PortChoice, PortRange, RemainingOnLoss, ReportFormat,
+    SettingValue, Threshold, VerifyShare,
 };
 
 /// What the lab is named after: 16 source addresses with 64,000 connections each.
@@ -155,7 +152,7 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
             .thresholds
             .unwrap_or_default()
             .into_iter()
-            .map(threshold)
+            .filter_map(threshold)
             .collect(),
         formats: raw
             .formats
@@ -170,9 +167,9 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
 
 /// A threshold bounds a figure of result.json.
 fn check_thresholds(raw: &RawScenario, wrong: &mut Vec<Contradiction>) {
-    let figures = figures::figures();
+    let figures: Vec<String> = Figure::all().iter().map(ToString::to_string).collect();
     for name in raw.thresholds.iter().flatten().map(|(name, _)| name) {
-        if !figures::is_figure(name, &figures) {
+        if Figure::parse(name).is_none() {
             let near = did_you_mean(name, figures.iter().map(String::as_str));
             let hint = near.map_or_else(
                 || "`c1m schema result` has them all".to_owned(),
@@ -431,10 +428,13 @@ fn setting((key, value): (String, RawSetting)) -> (String, SettingValue) {
     (key, value)
 }
 
-fn threshold((name, bound): (String, RawBound)) -> Threshold {
-    let (kind, bound) = match bound {
-        RawBound::AtLeast(bound) => (ThresholdKind::AtLeast, bound),
-        RawBound::AtMost(bound) => (ThresholdKind::AtMost, bound),
-    };
-    Threshold { name, kind, bound }
+/// A name that is no figure was refused by [`check_thresholds`].
+fn threshold((name, bound): (String, RawBound)) -> Option<Threshold> {
+    Some(Threshold {
+        figure: Figure::parse(&name)?,
+        bound: match bound {
+            RawBound::AtLeast(bound) => Bound::AtLeast(bound),
+            RawBound::AtMost(bound) => Bound::AtMost(bound),
+        },
+    })
 }

@@ -69,7 +69,7 @@ pub fn by_hand(spec: WorkerSpec, preparation: &Preparation) -> Result<(), Worker
     }
     drain_on_signal(commands.clone())?;
     // The receiving end is in this function.
-    drop(commands.send(Command::Start { spec }));
+    drop(commands.send(Command::start(spec)));
     run(&inbox, &outbox)
 }
 

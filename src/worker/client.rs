@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Outbox, WorkerError, refuse, report};
-use crate::control::{Command, Event};
+use crate::control::{Command, Event, VERSION};
 use crate::domain::ClientSpec;
 use crate::engine::{Ledger, engine};
 
@@ -20,6 +20,7 @@ pub(super) fn run(
     let dialing = engine(spec.engine).dial(spec, ledger.clone())?;
     let tables = dialing.tables();
     outbox.tell(Event::Ready {
+        version: VERSION,
         pid: std::process::id(),
         tables: tables.count,
         descriptors_per_table: tables.limit,

@@ -14,7 +14,7 @@ use std::io;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
-use crate::control::{Command, Event, LineReader, write_line};
+use crate::control::{Command, Event, LineReader, VersionMismatch, same_version, write_line};
 use crate::domain::WorkerSpec;
 use crate::engine::EngineError;
 use crate::kernel::sys::signal;
@@ -32,6 +32,9 @@ pub enum WorkerError {
     /// The place could not be finished from within.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
+    /// The runner is of another build.
+    #[error(transparent)]
+    Version(#[from] VersionMismatch),
     /// The first command was none that a worker begins with.
     #[error("the first command has to be `prepare` or `start`, not {0:?}")]
     OutOfOrder(Box<Command>),
@@ -47,7 +50,7 @@ impl WorkerError {
         match self {
             Self::Engine(error) => error.hint(),
             Self::Prepare(error) => error.hint(),
-            Self::OutOfOrder(_) | Self::SetUp(_) => None,
+            Self::Version(_) | Self::OutOfOrder(_) | Self::SetUp(_) => None,
         }
     }
 }
@@ -98,13 +101,19 @@ fn prepare_first(outbox: &Outbox) -> Result<Option<Command>, WorkerError> {
     for command in LineReader::<_, Command>::new(io::stdin().lock()) {
         match command {
             Ok(Command::Prepare {
+                version,
                 addresses,
                 untrack,
                 settings,
-            }) => match prepare::prepare(&addresses, untrack, &settings) {
-                Ok(prepared) => outbox.tell(prepared),
-                Err(error) => return Err(fatal(outbox, error.into())),
-            },
+            }) => {
+                let prepared = same_version("runner", version)
+                    .map_err(WorkerError::from)
+                    .and_then(|()| Ok(prepare::prepare(&addresses, untrack, &settings)?));
+                match prepared {
+                    Ok(prepared) => outbox.tell(prepared),
+                    Err(error) => return Err(fatal(outbox, error)),
+                }
+            }
             Ok(other) => return Ok(Some(other)),
             Err(error) => outbox.tell(Event::Warning {
                 text: error.to_string(),
@@ -141,7 +150,10 @@ pub fn run(inbox: &Receiver<Command>, outbox: &Outbox) -> Result<(), WorkerError
 /// The spec; nothing when the worker is to end before it has one.
 fn first_spec(inbox: &Receiver<Command>) -> Result<Option<WorkerSpec>, WorkerError> {
     match inbox.recv() {
-        Ok(Command::Start { spec }) => Ok(Some(spec)),
+        Ok(Command::Start { version, spec }) => {
+            same_version("runner", version)?;
+            Ok(Some(spec))
+        }
         Ok(Command::Exit) | Err(_) => Ok(None),
         Ok(other) => Err(WorkerError::OutOfOrder(Box::new(other))),
     }

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::control::Event;
+use crate::control::{Event, VERSION};
 use crate::domain::{HostIndex, SettingChange};
 use crate::host;
 use crate::kernel::netlink::NetlinkError;
@@ -82,6 +82,7 @@ pub(super) fn prepare(
     capability::give_up_all().map_err(PrepareError::Capabilities)?;
     let store = Sysctl::system();
     Ok(Event::Prepared {
+        version: VERSION,
         settings: host::look_at_all(settings, None::<HostIndex>, &store),
         conntrack_entries: store.read(TRACKED).ok().and_then(|text| text.parse().ok()),
     })

@@ -5,7 +5,7 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 
 use super::{Outbox, WorkerError, refuse, report};
-use crate::control::{Command, Event};
+use crate::control::{Command, Event, VERSION};
 use crate::domain::ServerSpec;
 use crate::engine::{Ledger, engine};
 
@@ -19,6 +19,7 @@ pub(super) fn run(
     let serving = engine(spec.engine).serve(spec, ledger.clone())?;
     let tables = serving.tables();
     outbox.tell(Event::Ready {
+        version: VERSION,
         pid: std::process::id(),
         tables: tables.count,
         descriptors_per_table: tables.limit,

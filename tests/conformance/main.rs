@@ -61,6 +61,7 @@ on_both_engines!(
     keepalive_changes_nothing_else,
     refusals_are_reported_with_their_class,
     an_address_in_use_is_fatal_with_a_hint,
+    a_runner_of_another_version_is_refused_with_both,
     the_end_of_stdin_ends_a_ramp_and_leaves_nothing,
 );
 
@@ -399,6 +400,22 @@ fn an_address_in_use_is_fatal_with_a_hint(engine: EngineKind) {
     assert!(error.contains("cannot listen on 127.0.0.1:"), "{error}");
     assert!(hint.expect("a hint").contains("ss -ltnp"));
     serving.end();
+}
+
+fn a_runner_of_another_version_is_refused_with_both(engine: EngineKind) {
+    let theirs = c1m::control::VERSION + 1;
+    let mut worker = Worker::spawn_silent(Process::new(env!("CARGO_BIN_EXE_c1m")));
+    worker.send(&Command::Start {
+        version: theirs,
+        spec: WorkerSpec::Server(server(engine)),
+    });
+    let error = worker.wait(|event| match event {
+        Event::Fatal { error, .. } => Some(error),
+        _ => None,
+    });
+    for version in [c1m::control::VERSION, theirs] {
+        assert!(error.contains(&format!("version {version}")), "{error}");
+    }
 }
 
 fn the_end_of_stdin_ends_a_ramp_and_leaves_nothing(engine: EngineKind) {

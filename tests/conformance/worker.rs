@@ -57,7 +57,14 @@ impl Worker {
     }
 
     /// Starts one and waits for nothing.
-    pub(crate) fn spawn(mut process: Process, spec: WorkerSpec) -> Self {
+    pub(crate) fn spawn(process: Process, spec: WorkerSpec) -> Self {
+        let mut worker = Self::spawn_silent(process);
+        worker.send(&Command::start(spec));
+        worker
+    }
+
+    /// Starts one that has been told nothing yet.
+    pub(crate) fn spawn_silent(mut process: Process) -> Self {
         let mut child = process
             .arg("worker")
             .stdin(Stdio::piped())
@@ -76,15 +83,13 @@ impl Worker {
                 }
             }
         });
-        let mut worker = Self {
+        Self {
             child,
             stdin,
             events,
             earlier: VecDeque::new(),
             counters: Counters::default(),
-        };
-        worker.send(&Command::Start { spec });
-        worker
+        }
     }
 
     pub(crate) fn send(&mut self, command: &Command) {

@@ -22,7 +22,8 @@ fn end_of(place: &Place, worker: usize) -> ExitReport {
             .told
             .recv_timeout(left)
             .expect("its end is seen within 5 s");
-        if let (true, FromWorker::Exited(report)) = (from == WorkerId(worker), message) {
+        if let (true, FromWorker::Exited(report)) = (from == place.plan.workers[worker].id, message)
+        {
             return report;
         }
     }
@@ -60,7 +61,7 @@ fn a_client_that_is_killed_for_memory_says_so() {
     docker(&["update", "--memory", "24m", "--memory-swap", "24m", &name]);
     for (index, spec) in place.plan.workers.clone().into_iter().enumerate() {
         place.workers[index]
-            .send(&Command::Start { spec })
+            .send(&Command::start(spec.spec))
             .expect("sent");
         place.await_from(index, |event| {
             matches!(event, c1m::control::Event::Ready { .. })
@@ -71,7 +72,7 @@ fn a_client_that_is_killed_for_memory_says_so() {
     let report = loop {
         let left = until.saturating_duration_since(Instant::now());
         let (from, message) = place.told.recv_timeout(left).expect("it dies");
-        if let (true, FromWorker::Exited(report)) = (from == WorkerId(1), message) {
+        if let (true, FromWorker::Exited(report)) = (from == WorkerId::client(1), message) {
             break report;
         }
     };

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use c1m::control::{Command, Event};
-use c1m::domain::{HostIndex, RunId, WorkerId, WorkerSpec};
+use c1m::domain::{HostIndex, RunId, WorkerId};
 use c1m::host::{Lock, Readers, Runtime, Tuning};
 use c1m::plan::{self, DockerSupport, Plan};
 use c1m::provision::docker::{self, probe};
@@ -55,10 +55,8 @@ impl Place {
             .unwrap_or_else(|error| panic!("{error}"));
         let (inbox, told) = channel();
         let mut workers = Vec::new();
-        for (index, spec) in plan.workers.iter().enumerate() {
-            let worker = bed
-                .spawn(WorkerId(index), spec, inbox.clone())
-                .expect("spawned");
+        for planned in &plan.workers {
+            let worker = bed.spawn(planned, inbox.clone()).expect("spawned");
             workers.push(worker);
         }
         Self {
@@ -79,10 +77,10 @@ impl Place {
 
     /// Starts the workers and opens every connection.
     pub(crate) fn open_all(&mut self) {
-        let specs: Vec<WorkerSpec> = self.plan.workers.clone();
+        let specs = self.plan.workers.clone();
         for (index, spec) in specs.into_iter().enumerate() {
             self.workers[index]
-                .send(&Command::Start { spec })
+                .send(&Command::start(spec.spec))
                 .expect("sent");
             self.await_from(index, |event| matches!(event, Event::Ready { .. }));
         }
@@ -107,7 +105,11 @@ impl Place {
         loop {
             let (from, message) = self.told.recv_timeout(SOON).expect("an event in time");
             match message {
-                FromWorker::Event(event) if from == WorkerId(worker) && wanted(&event) => return,
+                FromWorker::Event(event)
+                    if from == self.plan.workers[worker].id && wanted(&event) =>
+                {
+                    return;
+                }
                 FromWorker::Event(Event::Fatal { error, .. }) => panic!("{from}: {error}"),
                 FromWorker::Exited(report) => panic!("{from} ended: {report:?}"),
                 _ => {}

@@ -11,7 +11,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use c1m::domain::{RunId, SettingChange, SettingScope, SettingValue, WorkerId};
+use c1m::domain::{RunId, SettingChange, SettingScope, SettingValue};
 use c1m::host::{Durable, JournalOwner, Lock, Readers, Recovery, Runtime, Tuning, recover_with};
 use c1m::kernel::sys::netns::inodes_in_use;
 use c1m::kernel::sysctl::{SettingStore, Sysctl};
@@ -52,7 +52,7 @@ fn holds_a_place() {
     let workers: Vec<_> = (0..2)
         .map(|worker| {
             place
-                .spawn(WorkerId(worker), &plans::any_spec(), inbox.clone())
+                .spawn(&plans::any_worker(worker, worker as usize), inbox.clone())
                 .expect("starts")
         })
         .collect();

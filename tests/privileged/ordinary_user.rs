@@ -11,9 +11,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::{Command, ExitCode};
 use std::sync::mpsc;
 
+use c1m::domain::PlaceMaking;
 use c1m::domain::{HostIndex, RunId, SettingValue, WorkerId};
 use c1m::host::Runtime;
-use c1m::plan::PlanPlace;
 use c1m::provision::{self, ExitReport, FromWorker, Testbed, WorkerProgram, enter_user_namespace};
 
 /// The user that this is tried as: nobody.
@@ -69,7 +69,7 @@ fn as_ordinary_user() {
 }
 
 fn private_loopback() {
-    let how = PlanPlace::PrivateLoopback {
+    let how = PlaceMaking::PrivateLoopback {
         in_user_namespace: true,
     };
     let mut plan = plans::plan(how, vec![plans::host(0, 0, 1, 1)]);
@@ -87,7 +87,7 @@ fn private_loopback() {
 }
 
 fn netns() {
-    let how = PlanPlace::Netns {
+    let how = PlaceMaking::Netns {
         in_user_namespace: true,
     };
     let mut plan = plans::plan(how, vec![plans::host(0, 1, 1, 1), plans::host(1, 1, 2, 8)]);
@@ -114,7 +114,7 @@ fn netns() {
     drop((listener, opened));
     let (inbox, events) = mpsc::channel();
     let handle = place
-        .spawn(WorkerId(1), &plans::any_spec(), inbox)
+        .spawn(&plans::any_worker(1, 1), inbox)
         .expect("starts");
     drop(handle);
     let expected = ExitReport {
@@ -123,7 +123,9 @@ fn netns() {
         oom_killed: None,
     };
     match events.recv().expect("ends") {
-        (WorkerId(1), FromWorker::Exited(report)) => assert_eq!(report, expected),
+        (worker, FromWorker::Exited(report)) => {
+            assert_eq!((worker, report), (WorkerId::client(1), expected));
+        }
         other => panic!("unexpected: {other:?}"),
     }
     down(place);

@@ -11,8 +11,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use c1m::control;
-use c1m::domain::{HostIndex, RunId, SettingValue, WorkerId};
-use c1m::plan::{HostPlan, Plan, PlanPlace};
+use c1m::domain::{HostIndex, PlaceMaking, RunId, SettingValue, WorkerId};
+use c1m::plan::{HostPlan, Plan};
 use c1m::provision::{FromWorker, Testbed, WorkerProgram, up_with};
 
 use crate::plans;
@@ -26,7 +26,7 @@ fn run_id() -> RunId {
 
 /// A plan of namespaces, made as root.
 pub(crate) fn netns(hosts: Vec<HostPlan>) -> Plan {
-    let how = PlanPlace::Netns {
+    let how = PlaceMaking::Netns {
         in_user_namespace: false,
     };
     plans::plan(how, hosts)
@@ -206,9 +206,9 @@ fn a_worker_is_born_in_its_namespace_and_its_lines_arrive_in_order() {
     let plan = netns(vec![plans::host(0, 1, 1, 1), plans::host(1, 1, 2, 1)]);
     let mut place = up_with(&plan, &run_id(), echoing()).expect("is made");
     let (inbox, events) = mpsc::channel();
-    let worker = WorkerId(1);
+    let worker = WorkerId::client(1);
     let mut handle = place
-        .spawn(worker, &plans::any_spec(), inbox)
+        .spawn(&plans::any_worker(worker.number, 1), inbox)
         .expect("starts");
     let pid = handle.pid().expect("is a child");
     let of_worker = fs::metadata(format!("/proc/{pid}/ns/net"))
@@ -271,7 +271,7 @@ fn process_group(pid: u32) -> u32 {
 #[test]
 fn a_place_that_goes_down_takes_its_workers_with_it() {
     let plan = plans::plan(
-        PlanPlace::PrivateLoopback {
+        PlaceMaking::PrivateLoopback {
             in_user_namespace: false,
         },
         vec![plans::host(0, 0, 1, 1)],
@@ -281,7 +281,7 @@ fn a_place_that_goes_down_takes_its_workers_with_it() {
     let handles: Vec<_> = (0..3)
         .map(|number| {
             place
-                .spawn(WorkerId(number), &plans::any_spec(), inbox.clone())
+                .spawn(&plans::any_worker(number, 0), inbox.clone())
                 .expect("starts")
         })
         .collect();

@@ -5,11 +5,11 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use c1m::domain::{
-    Acceptors, ConnCount, DescriptorTables, EngineKind, FourTuples, HostIndex, NetworkDriver,
-    PlaceChoice, ServerSpec, SettingChange, SettingScope, SettingValue, VerifyShare, WorkerSpec,
+    Acceptors, ConnCount, DescriptorTables, Ends, EngineKind, FourTuples, HostIndex, NetworkDriver,
+    PlaceChoice, PlaceMaking, PlannedWorker, RemainingOnLoss, ServerSpec, SettingChange,
+    SettingScope, SettingValue, Stage, VerifyShare, WorkerId, WorkerSpec,
 };
-use c1m::plan::{HostPlan, Interface, Plan, PlanPlace, SettingsPlan};
-use c1m::scenario::RemainingOnLoss;
+use c1m::plan::{HostPlan, Interface, Plan, SettingsPlan};
 
 /// The spec of a server that listens nowhere: the programs of these tests do not read it.
 pub(crate) fn any_spec() -> WorkerSpec {
@@ -26,8 +26,20 @@ pub(crate) fn any_spec() -> WorkerSpec {
     })
 }
 
+/// A worker of that kind on `host`: 0 is the server, n is client n.
+pub(crate) fn any_worker(number: u32, host: usize) -> PlannedWorker {
+    PlannedWorker {
+        id: match number {
+            0 => WorkerId::SERVER,
+            client => WorkerId::client(client),
+        },
+        host: HostIndex(host),
+        spec: any_spec(),
+    }
+}
+
 /// A plan of hosts that are made in a certain way.
-pub(crate) fn plan(how: PlanPlace, hosts: Vec<HostPlan>) -> Plan {
+pub(crate) fn plan(how: PlaceMaking, hosts: Vec<HostPlan>) -> Plan {
     Plan {
         scenario: "test".to_owned(),
         place: PlaceChoice {
@@ -40,10 +52,13 @@ pub(crate) fn plan(how: PlanPlace, hosts: Vec<HostPlan>) -> Plan {
         requested: ConnCount::ZERO,
         target: ConnCount::ZERO,
         reduced_by: Vec::new(),
-        workers: vec![any_spec(); hosts.len()],
+        workers: (0..)
+            .zip(&hosts)
+            .map(|(number, host)| any_worker(number, host.index.0))
+            .collect(),
         hosts,
-        hold: Duration::ZERO,
-        verify: VerifyShare::All,
+        ends: Ends::Both,
+        stages: Stage::plain(ConnCount::new(1), Duration::ZERO, VerifyShare::All),
         on_worker_loss: RemainingOnLoss::End,
         settings: SettingsPlan::default(),
         four_tuples: FourTuples {

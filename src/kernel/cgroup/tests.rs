@@ -35,7 +35,7 @@ fn version_2_tells_kernel_memory_and_socket_buffers_apart() {
 #[test]
 fn rows_that_an_older_version_2_lacks_are_gaps() {
     let sample = hierarchy("v2")
-        .sample(WorkerId(1), "/lab.slice/old-kernel")
+        .sample(WorkerId::client(1), "/lab.slice/old-kernel")
         .unwrap();
     assert!(sample.kernel.gap().unwrap().contains("has no kernel"));
     assert_eq!(sample.limit, Limit::Unlimited);
@@ -61,7 +61,9 @@ fn version_1_has_its_figures_in_files_of_their_own() {
     let hierarchy = hierarchy("v1");
     assert_eq!(hierarchy.version(), CgroupVersion::V1);
     assert_eq!(hierarchy.group_of(None).unwrap(), "/lab/runner");
-    let sample = hierarchy.sample(WorkerId(3), "/lab/server").unwrap();
+    let sample = hierarchy
+        .sample(WorkerId::client(3), "/lab/server")
+        .unwrap();
     assert_eq!(sample.version, 1);
     assert_eq!(sample.charged, Bytes::new(18_948_096));
     assert_eq!(sample.kernel, Reading::Present(Bytes::new(16_125_952)));

@@ -116,7 +116,7 @@ fn the_share_of_a_page_counts_the_waste_of_a_slab() {
 
 #[test]
 fn a_name_with_brackets_does_not_shift_the_fields() {
-    let sample = of_kernel("6.1").process(WorkerId(2), 1234).unwrap();
+    let sample = of_kernel("6.1").process(WorkerId::client(2), 1234).unwrap();
     assert_eq!((sample.user_ticks, sample.system_ticks), (17, 233));
     assert_eq!(sample.file_backed, Bytes::from_kib(2908));
 }
@@ -130,7 +130,7 @@ fn an_unlimited_table_is_no_number() {
 #[test]
 fn a_file_that_is_missing_and_a_file_that_is_broken_are_told_apart() {
     let mut proc = of_kernel("6.1");
-    let gone = proc.process(WorkerId(1), 99_999).unwrap_err();
+    let gone = proc.process(WorkerId::client(1), 99_999).unwrap_err();
     assert!(gone.is_absent(), "{gone}");
     let root = tempfile::tempdir().unwrap();
     std::fs::create_dir(root.path().join("proc")).unwrap();

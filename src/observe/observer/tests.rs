@@ -32,12 +32,12 @@ fn observer(interval: Duration) -> (Observer, Receiver<Sample>) {
 #[test]
 fn a_sample_asked_for_goes_to_the_sink_too() {
     let (observer, samples) = observer(Duration::from_secs(3600));
-    observer.watch_process(WorkerId(3), std::process::id());
+    observer.watch_process(WorkerId::client(3), std::process::id());
     let first = observer.sample_now().unwrap();
-    observer.forget_process(WorkerId(3));
+    observer.forget_process(WorkerId::client(3));
     let second = observer.sample_now().unwrap();
     assert_eq!((first.number, second.number), (0, 1));
-    assert_eq!(first.processes[0].worker, WorkerId(3));
+    assert_eq!(first.processes[0].worker, WorkerId::client(3));
     assert!(first.processes[0].anonymous.bytes() > 0);
     assert!(second.processes.is_empty());
     let cost = observer.stop().unwrap();

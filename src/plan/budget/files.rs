@@ -1,8 +1,7 @@
 //! Limits on descriptors, files, watches and threads.
 
 use super::{Checked, Ground, OTHER_FILES, OTHER_THREADS, RESERVED_DESCRIPTORS, table_size};
-use crate::domain::{Binding, BudgetRow, DescriptorTables, Limit};
-use crate::plan::PlanPlace;
+use crate::domain::{Binding, BudgetRow, DescriptorTables, Limit, PlaceMaking};
 
 impl Ground<'_> {
     pub(super) fn descriptors(&self, n: u64) -> Checked {
@@ -76,11 +75,11 @@ impl Ground<'_> {
                 .iter()
                 .any(|name| name == "sys_admin")
             && match self.how {
-                PlanPlace::HostLoopback => true,
-                PlanPlace::Netns { in_user_namespace }
-                | PlanPlace::PrivateLoopback { in_user_namespace } => !in_user_namespace,
+                PlaceMaking::HostLoopback => true,
+                PlaceMaking::Netns { in_user_namespace }
+                | PlaceMaking::PrivateLoopback { in_user_namespace } => !in_user_namespace,
                 // Containers are started without it.
-                PlanPlace::Docker => false,
+                PlaceMaking::Docker => false,
             };
         Checked {
             row: BudgetRow {

@@ -4,13 +4,12 @@
 mod files;
 mod network;
 
-use super::PlanPlace;
 use super::layout::Layout;
 use super::memory::{self, MemoryNeed, Surroundings};
 use super::shards::{self, Slot};
 use crate::domain::{
     Binding, BudgetRow, CgroupLimit, ConnCount, DescriptorTables, EngineKind, HostFacts, PlaceKind,
-    Reading, SettingValue, Shortfall, SizeSource,
+    PlaceMaking, Reading, SettingValue, Shortfall, SizeSource,
 };
 use crate::scenario::Scenario;
 
@@ -63,7 +62,7 @@ impl Checked {
 pub(super) struct Ground<'a> {
     pub(super) scenario: &'a Scenario,
     pub(super) facts: &'a HostFacts,
-    pub(super) how: PlanPlace,
+    pub(super) how: PlaceMaking,
     pub(super) layout: &'a Layout,
     pub(super) slots: &'a [Slot],
 }
@@ -106,10 +105,10 @@ impl Ground<'_> {
             .sum();
         let clients = self.layout.clients.len() as u64;
         let (namespaces, sources_per_namespace) = match self.how {
-            PlanPlace::HostLoopback => (0, sources),
-            PlanPlace::PrivateLoopback { .. } => (1, sources),
-            PlanPlace::Docker => (0, sources / clients.max(1)),
-            PlanPlace::Netns { .. } => (clients + 1, sources / clients.max(1)),
+            PlaceMaking::HostLoopback => (0, sources),
+            PlaceMaking::PrivateLoopback { .. } => (1, sources),
+            PlaceMaking::Docker => (0, sources / clients.max(1)),
+            PlaceMaking::Netns { .. } => (clients + 1, sources / clients.max(1)),
         };
         Surroundings {
             workers: clients + 1,
@@ -120,7 +119,7 @@ impl Ground<'_> {
             tracked: match (self.tracking(), self.how) {
                 (Tracking::Nothing | Tracking::KeptOut, _) => 0,
                 // The server's namespace, the client's, and the host's.
-                (Tracking::InThePath, PlanPlace::Docker) => 3,
+                (Tracking::InThePath, PlaceMaking::Docker) => 3,
                 (Tracking::InThePath, _) => 1,
             },
         }

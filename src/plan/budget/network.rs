@@ -1,15 +1,14 @@
 //! Limits of the network: accept queues, neighbour entries, connection tracking.
 
 use super::{Checked, Ground};
-use crate::domain::{Binding, BudgetRow};
-use crate::plan::PlanPlace;
+use crate::domain::{Binding, BudgetRow, PlaceMaking};
 
 impl Ground<'_> {
     pub(super) fn accept_queue(&self, n: u64) -> Checked {
         let listeners = self.layout.listen.len() as u64;
         let backlog = u64::from(self.scenario.server.backlog);
         let somaxconn = match self.how {
-            PlanPlace::HostLoopback => self.facts.net.somaxconn.present().copied(),
+            PlaceMaking::HostLoopback => self.facts.net.somaxconn.present().copied(),
             // The plan raises it inside the namespace.
             _ => None,
         };
@@ -40,7 +39,7 @@ impl Ground<'_> {
             .sum();
         // Each end of a pair routes the other's addresses through one neighbour. On a bridge each address of one end is
         // resolved in the namespace of the other.
-        let (need, source) = if matches!(self.how, PlanPlace::Netns { .. }) {
+        let (need, source) = if matches!(self.how, PlaceMaking::Netns { .. }) {
             (interfaces, "one for each interface")
         } else {
             let addresses: u64 = self
@@ -120,14 +119,14 @@ impl Ground<'_> {
     pub(in crate::plan) fn tracking(&self) -> Tracking {
         let facts = &self.facts.conntrack;
         match self.how {
-            PlanPlace::Netns { .. } | PlanPlace::PrivateLoopback { .. } => Tracking::Nothing,
+            PlaceMaking::Netns { .. } | PlaceMaking::PrivateLoopback { .. } => Tracking::Nothing,
             _ if facts.limit.present().is_none() => Tracking::Nothing,
             // Where it could not be found out, the worse is assumed.
-            PlanPlace::HostLoopback if facts.tracks_loopback.present() == Some(&false) => {
+            PlaceMaking::HostLoopback if facts.tracks_loopback.present() == Some(&false) => {
                 Tracking::Nothing
             }
-            PlanPlace::Docker if self.scenario.untrack => Tracking::KeptOut,
-            PlanPlace::HostLoopback | PlanPlace::Docker => Tracking::InThePath,
+            PlaceMaking::Docker if self.scenario.untrack => Tracking::KeptOut,
+            PlaceMaking::HostLoopback | PlaceMaking::Docker => Tracking::InThePath,
         }
     }
 }

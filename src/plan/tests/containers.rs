@@ -43,7 +43,7 @@ fn the_compose_file_is_not_stale() {
 fn containers_of_the_article_are_granted_what_they_need_and_one_range_is_kept_out_of_tracking() {
     let scenario = scenario(&["place=docker"]);
     let plan = plan_of(&scenario, &facts_with_docker()).expect("fits");
-    let server = plan.container_bounds(crate::domain::HostIndex::SERVER);
+    let server = plan.container_bounds(HostIndex::SERVER);
     assert!(server.memory.bytes() > plan.target.count() * 4096);
     assert!(server.processes > plan.target.count() / 1024);
     let range = plan.untracked_range().expect("kept out");

@@ -382,7 +382,7 @@ mod tests {
         let route = Route::default();
         route.deliver(FromWorker::Log("early".to_owned()));
         let (inbox, received) = std::sync::mpsc::channel();
-        route.set_inbox(WorkerId(1), inbox);
+        route.set_inbox(WorkerId::client(1), inbox);
         route.note_paused("c");
         route.deliver(FromWorker::Exited(ExitReport {
             code: Some(0),

@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::StreamExt;
 
-use crate::control::{Command, Event};
-use crate::domain::{HostIndex, RunId, SettingRecord, WorkerId, WorkerSpec};
+use crate::control::{Command, Event, VERSION, same_version};
+use crate::domain::{HostIndex, PlannedWorker, RunId, SettingRecord};
 use crate::host::Tuning;
 use crate::kernel::cgroup::MemoryHierarchy;
 use crate::kernel::sys::netns::NetworkNamespace;
@@ -168,6 +168,7 @@ impl Containers {
                 .flat_map(|(first, more)| more.iter().map(|address| (*address, *first)))
                 .collect();
             let command = Command::Prepare {
+                version: VERSION,
                 addresses,
                 untrack: untracked,
                 settings: plan.settings.namespace.clone(),
@@ -301,7 +302,13 @@ impl Host {
         let answer = self
             .attached
             .await_event(deadline, |message| match message {
-                FromWorker::Event(Event::Prepared { settings, .. }) => Some(Ok(settings.clone())),
+                FromWorker::Event(Event::Prepared {
+                    version, settings, ..
+                }) => Some(
+                    same_version("worker in the container", *version)
+                        .map(|()| settings.clone())
+                        .map_err(|error| ProvisionError::new(what.clone(), error)),
+                ),
                 FromWorker::Event(Event::Fatal { error, hint }) => Some(Err(ProvisionError {
                     what: format!("cannot {what}"),
                     why: error.clone(),
@@ -339,17 +346,18 @@ impl Testbed for Containers {
 
     fn spawn(
         &mut self,
-        worker: WorkerId,
-        _spec: &WorkerSpec,
+        worker: &PlannedWorker,
         inbox: Inbox,
     ) -> Result<Box<dyn WorkerHandle>, ProvisionError> {
         let host = self
             .hosts
             .iter_mut()
-            .find(|host| host.index == HostIndex(worker.0))
-            .ok_or_else(|| ProvisionError::new(format!("start {worker}"), "it has no container"))?;
+            .find(|host| host.index == worker.host)
+            .ok_or_else(|| {
+                ProvisionError::new(format!("start {}", worker.id), "it has no container")
+            })?;
         let process = Arc::clone(&host.process);
-        Ok(Box::new(host.attached.hand_over(worker, inbox, process)))
+        Ok(Box::new(host.attached.hand_over(worker.id, inbox, process)))
     }
 
     fn enter(&self, host: HostIndex, work: Box<dyn FnOnce() + Send>) -> Result<(), ProvisionError> {

@@ -16,8 +16,7 @@ use std::time::{Duration, Instant};
 use ipnet::Ipv4Net;
 
 use crate::domain::{
-    HostIndex, RunId, SettingChange, SettingRecord, SettingScope, SettingValue, WorkerId,
-    WorkerSpec,
+    HostIndex, PlannedWorker, RunId, SettingChange, SettingRecord, SettingScope, SettingValue,
 };
 use crate::host;
 use crate::kernel::netlink::NetlinkError;
@@ -107,16 +106,15 @@ impl Testbed for Namespaces {
 
     fn spawn(
         &mut self,
-        worker: WorkerId,
-        _spec: &WorkerSpec,
+        worker: &PlannedWorker,
         inbox: Inbox,
     ) -> Result<Box<dyn WorkerHandle>, ProvisionError> {
         // A child is born in the namespace of the thread that starts it. The threads that watch it are not: one that
         // outlived the place would keep the namespace alive.
         let child = self
-            .namespace(HostIndex(worker.0))?
-            .run(|| self.program.start(worker, &self.run))??;
-        let (watched, handle) = WorkerChild::watch(worker, child, inbox)?;
+            .namespace(worker.host)?
+            .run(|| self.program.start(worker.id, &self.run))??;
+        let (watched, handle) = WorkerChild::watch(worker.id, child, inbox)?;
         self.children.push(watched);
         Ok(Box::new(handle))
     }

@@ -17,6 +17,7 @@ fn create(root: &Path) -> Result<RunDir, RecordError> {
 fn event(number: u32) -> Envelope {
     Envelope {
         at_seconds: f64::from(number),
+        stage: Some(1),
         event: RunEvent::GuardStopped {
             reason: format!("line\nbreak {number}"),
             at: ConnCount::new(1),
@@ -55,15 +56,16 @@ fn what_is_written_is_read_again() {
         run.event(&event(number)).expect("writes");
         run.sample(&sample(u64::from(number))).expect("writes");
     }
-    run.write_json(crate::record::PLAN, &"a plan")
+    run.write_json(crate::record::SUMMARY, &"no summary")
         .expect("writes");
     run.worker_log(WorkerId::SERVER, "hello").expect("writes");
     run.sync().expect("syncs");
     let latest = root.path().join("results/latest");
-    let back: Recording<String> = read(&latest).expect("reads");
+    let back: Recording = read(&latest).expect("reads");
     assert_eq!(back.events, [event(0), event(1), event(2)]);
     assert_eq!(back.samples, [sample(0), sample(1), sample(2)]);
-    assert_eq!(back.plan, Reading::Present("a plan".to_owned()));
+    let gap = back.summary.gap().expect("is none");
+    assert!(gap.contains("summary.json cannot be read"), "{gap}");
     assert!(back.facts.gap().is_some());
     assert!(back.damage.is_empty());
     assert_eq!(
@@ -79,7 +81,7 @@ fn a_log_ends_at_its_bound_and_says_so() {
     let run = create(root.path()).expect("creates");
     let line = "x".repeat(100_000);
     for _ in 0..20 {
-        run.worker_log(WorkerId(1), &line).expect("writes");
+        run.worker_log(WorkerId::client(1), &line).expect("writes");
     }
     let log = fs::read_to_string(run.path().join("workers/client-1.log")).expect("reads");
     assert!(log.len() as u64 <= LONGEST_LOG_BYTES + 1);
@@ -111,7 +113,7 @@ fn a_place_that_cannot_take_results_is_named() {
 fn a_directory_without_a_recording_is_refused() {
     let empty = tempfile::tempdir().expect("a directory");
     assert!(matches!(
-        read::<serde_json::Value>(empty.path()),
+        read(empty.path()),
         Err(RecordError::NotARun { .. })
     ));
 }

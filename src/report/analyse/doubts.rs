@@ -1,10 +1,9 @@
 //! What a reader should doubt, each in a sentence with its figure: found in the recording, never assumed.
 
 use crate::domain::{
-    CpuTicks, HostFacts, NamespaceSample, Phase, Reading, RestoreOutcome, Sample, SizeSource,
-    VerifyShare, WorkerSpec,
+    CpuTicks, HostFacts, NamespaceSample, Phase, Reading, RestoreOutcome, RunSummary, Sample,
+    SizeSource, VerifyShare, WorkerSpec, verify_of,
 };
-use crate::plan::Plan;
 
 use super::processor;
 use super::story::Story;
@@ -14,7 +13,7 @@ use crate::report::number::{bytes_each, figure, grouped, percent, seconds};
 /// What doubts are found from.
 pub(super) struct Grounds<'a> {
     pub(super) story: &'a Story,
-    pub(super) plan: &'a Reading<Plan>,
+    pub(super) summary: &'a Reading<RunSummary>,
     pub(super) facts: &'a Reading<HostFacts>,
     pub(super) samples: &'a [Sample],
     pub(super) damage: &'a [String],
@@ -159,7 +158,7 @@ fn machine(grounds: &Grounds<'_>, first: &Sample, last: &Sample, doubts: &mut Ve
             crate::report::number::bytes((most - before) as f64)
         ));
     }
-    let pace = pace(grounds.plan);
+    let pace = pace(grounds.summary);
     ramp_processors(grounds.story.during_ramp(grounds.samples), pace, doubts);
     if let (Some(then), Some(now)) = (
         first.observer_cpu_seconds.present(),
@@ -195,10 +194,10 @@ enum Pace {
     Unbounded,
 }
 
-fn pace(plan: &Reading<Plan>) -> Pace {
+fn pace(plan: &Reading<RunSummary>) -> Pace {
     let planned = plan.present().is_some_and(|plan| {
         let mut workers = plan.workers.iter();
-        workers.any(|spec| matches!(spec, WorkerSpec::Client(client) if client.rate.is_some()))
+        workers.any(|worker| matches!(&worker.planned.spec, WorkerSpec::Client(client) if client.rate.is_some()))
     });
     if planned {
         Pace::Planned
@@ -360,8 +359,8 @@ fn shape(grounds: &Grounds<'_>, doubts: &mut Vec<String>) {
             grouped(replaced)
         ));
     }
-    if let Some(plan) = grounds.plan.present() {
-        match plan.verify {
+    if let Some(plan) = grounds.summary.present() {
+        match verify_of(&plan.stages) {
             VerifyShare::All => {}
             VerifyShare::None => doubts.push(
                 "No connection was proved alive by an echo; both ends were only counted."

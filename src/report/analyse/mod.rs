@@ -14,7 +14,6 @@ mod verdict;
 use std::collections::BTreeMap;
 
 use crate::domain::{ConnCount, ConntrackSample, Mark, Reading, Role, Sample};
-use crate::plan::Plan;
 use crate::record::Recording;
 
 use super::model::{Counted, Guard, Loss, MemoryDetail, Report, WorkerDetail};
@@ -23,7 +22,7 @@ use story::Story;
 
 /// Understands a run.
 #[must_use]
-pub fn analyse(recording: &Recording<Plan>) -> Report {
+pub fn analyse(recording: &Recording) -> Report {
     let story = Story::of(&recording.events);
     let samples = &recording.samples;
     let page = recording
@@ -54,7 +53,7 @@ pub fn analyse(recording: &Recording<Plan>) -> Report {
     });
     let doubts = doubts::doubts(&doubts::Grounds {
         story: &story,
-        plan: &recording.plan,
+        summary: &recording.summary,
         facts: &recording.facts,
         samples,
         damage: &recording.damage,
@@ -76,7 +75,7 @@ pub fn analyse(recording: &Recording<Plan>) -> Report {
         workers: workers(&story),
         failures: failures(&story),
         losses: losses(&story),
-        plan: recording.plan.clone(),
+        summary: recording.summary.clone(),
         facts: recording.facts.clone(),
         command: story
             .started

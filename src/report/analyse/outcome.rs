@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    ConnCount, Connections, MemoryResult, MemorySide, PerConnection, Phase, RampResult, Reading,
-    RestoreOutcome, Role, RunResult, RunVerdict, SettingResult, SettingScope, TcpState,
-    ThresholdResult, WorkerId,
+    Bound, ConnCount, Connections, MemoryResult, MemorySide, PerConnection, Phase, RampResult,
+    Reading, RestoreOutcome, Role, RunResult, RunSummary, RunVerdict, SettingResult, SettingScope,
+    TcpState, Threshold, ThresholdKind, ThresholdResult, WorkerId, WorkerSpec,
 };
-use crate::plan::Plan;
 use crate::record::Recording;
-use crate::scenario::{Threshold, ThresholdKind};
 
 use super::story::Story;
 use super::verdict::{Evidence, verdict};
@@ -20,7 +18,7 @@ const RESULT_VERSION: u32 = 1;
 
 /// What a result is put together from.
 pub(super) struct Findings<'a> {
-    pub(super) recording: &'a Recording<Plan>,
+    pub(super) recording: &'a Recording,
     pub(super) story: &'a Story,
     pub(super) memory: &'a Reading<MemoryDetail>,
     pub(super) slope: &'a Reading<Slope>,
@@ -38,7 +36,7 @@ pub(super) fn result(findings: Findings<'_>) -> RunResult {
         latency,
         doubts,
     } = findings;
-    let plan = recording.plan.present();
+    let plan = recording.summary.present();
     let identity = recording.identity.present();
     let connections = connections(story, plan);
     let lost = ConnCount::new(connections.lost);
@@ -90,7 +88,7 @@ pub(super) fn result(findings: Findings<'_>) -> RunResult {
     result.thresholds = thresholds(&result, bounds);
     let (verdict, reasons) = verdict(&Evidence {
         story,
-        plan: &recording.plan,
+        summary: &recording.summary,
         memory,
         thresholds: &result.thresholds,
         lost,
@@ -101,17 +99,16 @@ pub(super) fn result(findings: Findings<'_>) -> RunResult {
     result
 }
 
-fn engine(plan: Option<&Plan>, role: Role) -> Option<String> {
-    use crate::domain::WorkerSpec;
-    let spec = plan?.workers.iter().find(|spec| spec.role() == role)?;
-    let engine = match spec {
+fn engine(plan: Option<&RunSummary>, role: Role) -> Option<String> {
+    let worker = plan?.workers_of(role).next()?;
+    let engine = match &worker.planned.spec {
         WorkerSpec::Client(client) => client.engine,
         WorkerSpec::Server(server) => server.engine,
     };
     Some(engine.to_string())
 }
 
-fn connections(story: &Story, plan: Option<&Plan>) -> Connections {
+fn connections(story: &Story, plan: Option<&RunSummary>) -> Connections {
     let drain = story.drain_began();
     let counters = |worker| story.counters_at(worker, drain);
     let failed: ConnCount = story
@@ -263,6 +260,9 @@ fn memory_result(memory: &Reading<MemoryDetail>, slope: &Reading<Slope>) -> Memo
             },
         },
         slope_confidence_bytes: slope.present().map(|slope| slope.half_width),
+        unexplained_fraction: memory
+            .present()
+            .map(|memory| (memory.residual / memory.total()).abs()),
     }
 }
 
@@ -381,51 +381,26 @@ fn charged(memory: &MemoryDetail, is_ours: fn(WorkerId) -> bool) -> Result<f64, 
 /// A `tcp_sock` alone is larger than this, on every 64-bit kernel from 5.9 on: a smaller charge lacks it.
 const LEAST_CHARGE_WITH_SOCKET: f64 = 2000.0;
 
+/// Each bound with what was measured. A figure that is not known holds no bound.
 fn thresholds(result: &RunResult, bounds: &[Threshold]) -> Vec<ThresholdResult> {
-    let document = serde_json::to_value(result).unwrap_or_default();
-    let each = bounds.iter().map(|threshold| {
-        let measured = figure_at(&document, &threshold.name);
-        let (kind, held) = match threshold.kind {
-            ThresholdKind::AtLeast => (
-                "at_least",
-                measured.is_some_and(|found| found >= threshold.bound),
-            ),
-            ThresholdKind::AtMost => (
-                "at_most",
-                measured.is_some_and(|found| found <= threshold.bound),
-            ),
-        };
+    let each = bounds.iter().map(|Threshold { figure, bound }| {
+        let measured = figure.of(result);
         ThresholdResult {
-            name: threshold.name.clone(),
-            kind: kind.to_owned(),
-            bound: threshold.bound,
+            name: figure.to_string(),
+            kind: match bound {
+                Bound::AtLeast(_) => ThresholdKind::AtLeast,
+                Bound::AtMost(_) => ThresholdKind::AtMost,
+            },
+            bound: bound.value(),
             measured,
-            held,
+            unknown_because: measured.is_none().then(|| {
+                figure
+                    .unknown_because(result)
+                    .unwrap_or("this run did not measure it")
+                    .to_owned()
+            }),
+            held: measured.is_some_and(|measured| bound.holds(measured)),
         }
     });
     each.collect()
-}
-
-/// The figure at a path such as `ramp.connect_latency_microseconds.p99.9`; a key may have dots of its own.
-fn figure_at(document: &serde_json::Value, path: &str) -> Option<f64> {
-    if let Some(found) = document.get(path) {
-        return found.as_f64();
-    }
-    path.match_indices('.').find_map(|(dot, _)| {
-        let (key, rest) = (&path[..dot], &path[dot + 1..]);
-        figure_at(document.get(key)?, rest)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_threshold_names_any_figure_of_the_result() {
-        let document = serde_json::json!({"ramp": {"p": {"p99.9": 7.0, "p50": 3}}, "memory": null});
-        assert_eq!(figure_at(&document, "ramp.p.p99.9"), Some(7.0));
-        assert_eq!(figure_at(&document, "ramp.p.p50"), Some(3.0));
-        assert_eq!(figure_at(&document, "memory.both"), None);
-    }
 }

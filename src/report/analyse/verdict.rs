@@ -1,18 +1,18 @@
 //! What a run came to, and why. A run is held only when everything that was asked for is proved.
 
 use crate::domain::{
-    ConnCount, Phase, Reading, Role, RunVerdict, TcpState, ThresholdResult, VerifyShare,
+    ConnCount, Figure, Phase, Reading, Role, RunSummary, RunVerdict, TcpState, ThresholdKind,
+    ThresholdResult, VerifyShare, hold_of, verify_of,
 };
-use crate::plan::Plan;
 
 use super::story::Story;
 use crate::report::model::MemoryDetail;
-use crate::report::number::{grouped, seconds};
+use crate::report::number::{grouped, seconds, with_unit};
 
 /// What the verdict is found from.
 pub(super) struct Evidence<'a> {
     pub(super) story: &'a Story,
-    pub(super) plan: &'a Reading<Plan>,
+    pub(super) summary: &'a Reading<RunSummary>,
     pub(super) memory: &'a Reading<MemoryDetail>,
     pub(super) thresholds: &'a [ThresholdResult],
     pub(super) lost: ConnCount,
@@ -55,8 +55,8 @@ pub(super) fn verdict(evidence: &Evidence<'_>) -> (RunVerdict, Vec<String>) {
         );
         return (RunVerdict::Stopped, reasons);
     }
-    let Reading::Present(plan) = evidence.plan else {
-        reasons.extend(evidence.plan.gap().map(str::to_owned));
+    let Reading::Present(plan) = evidence.summary else {
+        reasons.extend(evidence.summary.gap().map(str::to_owned));
         return (RunVerdict::Invalid, reasons);
     };
     if story.ramp().is_none() {
@@ -78,7 +78,7 @@ pub(super) fn verdict(evidence: &Evidence<'_>) -> (RunVerdict, Vec<String>) {
 }
 
 /// What was asked for and did not come.
-fn missed(evidence: &Evidence<'_>, plan: &Plan) -> Vec<String> {
+fn missed(evidence: &Evidence<'_>, plan: &RunSummary) -> Vec<String> {
     let story = evidence.story;
     let target = plan.target;
     // A scenario that bounds its losses allows that many; any other allows none.
@@ -105,11 +105,12 @@ fn missed(evidence: &Evidence<'_>, plan: &Plan) -> Vec<String> {
         }
     }
     missed.extend(unverified(story, plan, allowed));
-    if evidence.hold_seconds + HOLD_SLACK_SECONDS < plan.hold.as_secs_f64() {
+    let planned = hold_of(&plan.stages);
+    if evidence.hold_seconds + HOLD_SLACK_SECONDS < planned.as_secs_f64() {
         missed.push(format!(
             "held for {} of {}",
             seconds(evidence.hold_seconds),
-            seconds(plan.hold.as_secs_f64())
+            seconds(planned.as_secs_f64())
         ));
     }
     missed.extend(
@@ -124,34 +125,48 @@ fn missed(evidence: &Evidence<'_>, plan: &Plan) -> Vec<String> {
         .filter(|threshold| !threshold.held)
     {
         missed.push(threshold.measured.map_or_else(
-            || format!("threshold {}: there is no such figure", threshold.name),
-            |measured| {
-                let sign = if threshold.kind == "at_least" {
-                    ">="
-                } else {
-                    "<="
-                };
+            || {
                 format!(
-                    "threshold {}: {measured} is not {sign} {}",
-                    threshold.name, threshold.bound
+                    "threshold {}: not known in this run: {}",
+                    threshold.name,
+                    threshold
+                        .unknown_because
+                        .as_deref()
+                        .unwrap_or("no reason was given")
                 )
             },
+            |measured| format!("threshold {}", broken(threshold, measured)),
         ));
     }
     missed
 }
 
+/// `ramp.rate_per_second: 76,895/s, and at least 10,000,000/s was asked for`.
+fn broken(threshold: &ThresholdResult, measured: f64) -> String {
+    let side = match threshold.kind {
+        ThresholdKind::AtLeast => "at least",
+        ThresholdKind::AtMost => "at most",
+    };
+    let unit = threshold.unit();
+    format!(
+        "{}: {}, and {side} {} was asked for",
+        threshold.name,
+        with_unit(measured, unit),
+        with_unit(threshold.bound, unit)
+    )
+}
+
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a bound on a count
-fn tolerance(plan: &Plan) -> u64 {
+fn tolerance(plan: &RunSummary) -> u64 {
     let bound = plan
         .thresholds
         .iter()
-        .find(|bound| bound.name == "connections.lost");
-    bound.map_or(0, |bound| bound.bound.max(0.0) as u64)
+        .find(|threshold| threshold.figure == Figure::Lost);
+    bound.map_or(0, |threshold| threshold.bound.value().max(0.0) as u64)
 }
 
-fn unverified(story: &Story, plan: &Plan, allowed: u64) -> Option<String> {
-    if plan.verify == VerifyShare::None {
+fn unverified(story: &Story, plan: &RunSummary, allowed: u64) -> Option<String> {
+    if verify_of(&plan.stages) == VerifyShare::None {
         return None;
     }
     let Some(verification) = &story.verification else {

@@ -1,48 +1,52 @@
 //! The sections on what was built, what it needed, and how it was measured and can be repeated.
 
 use super::page::{Column, Page};
-use crate::domain::{Binding, HostIndex, PortChoice, Reading, VerifyShare, WorkerId, WorkerSpec};
-use crate::plan::{Plan, PlanPlace};
+use crate::domain::{
+    Binding, PlaceMaking, PlannedWorker, PortChoice, Reading, Role, RunSummary, VerifyShare,
+    WorkerId, WorkerSpec, verify_of,
+};
 use crate::report::model::Report;
 use crate::report::number::{bytes, grouped, seconds};
 
 /// The topology as a diagram, with addresses.
 pub(super) fn topology(page: &mut Page, report: &Report) {
     page.heading("Topology");
-    let Some(plan) = report.plan.present() else {
+    let Some(plan) = report.summary.present() else {
         page.block(&format!(
             "Not known: {}.",
-            report.plan.gap().unwrap_or("there is no plan")
+            report.summary.gap().unwrap_or("there is no plan")
         ));
         return;
     };
     page.code("mermaid", &diagram(plan));
     let how = match plan.how {
-        PlanPlace::Docker => "Containers on networks of the Docker engine.",
-        PlanPlace::HostLoopback => "The host's own loopback: nothing was made.",
-        PlanPlace::PrivateLoopback {
+        PlaceMaking::Docker => "Containers on networks of the Docker engine.",
+        PlaceMaking::HostLoopback => "The host's own loopback: nothing was made.",
+        PlaceMaking::PrivateLoopback {
             in_user_namespace: true,
         } => {
             "A network namespace of our own with nothing but a loopback, inside a user namespace: no privilege was needed."
         }
-        PlanPlace::PrivateLoopback { .. } => {
+        PlaceMaking::PrivateLoopback { .. } => {
             "A network namespace of our own with nothing but a loopback."
         }
-        PlanPlace::Netns {
+        PlaceMaking::Netns {
             in_user_namespace: true,
         } => {
             "A network namespace for each host, joined by veth pairs, inside a user namespace: no privilege was needed."
         }
-        PlanPlace::Netns { .. } => "A network namespace for each host, joined by veth pairs.",
+        PlaceMaking::Netns { .. } => "A network namespace for each host, joined by veth pairs.",
     };
     page.block(how);
 }
 
-fn diagram(plan: &Plan) -> Vec<String> {
+fn diagram(plan: &RunSummary) -> Vec<String> {
     let mut lines = vec!["flowchart LR".to_owned()];
-    for (index, spec) in plan.workers.iter().enumerate() {
-        let worker = WorkerId(index);
-        let node = node(worker);
+    for worker in &plan.workers {
+        let PlannedWorker {
+            id: worker, spec, ..
+        } = &worker.planned;
+        let node = node(*worker);
         let text = match spec {
             WorkerSpec::Server(server) => {
                 let ports: Vec<String> = server
@@ -67,20 +71,15 @@ fn diagram(plan: &Plan) -> Vec<String> {
         };
         lines.push(format!("  {node}[\"{text}\"]"));
     }
-    for (index, spec) in plan.workers.iter().enumerate() {
-        if matches!(spec, WorkerSpec::Server(_)) {
-            continue;
-        }
-        let worker = WorkerId(index);
-        let networks = links(plan, index);
-        let label = if networks.is_empty() {
+    for worker in plan.workers_of(Role::Client) {
+        let label = if worker.networks.is_empty() {
             "loopback".to_owned()
         } else {
-            networks.join("<br>")
+            worker.networks.join("<br>")
         };
         lines.push(format!(
             "  {} -- \"{label}\" --> {}",
-            node(worker),
+            node(worker.planned.id),
             node(WorkerId::SERVER)
         ));
     }
@@ -102,21 +101,9 @@ fn sources(spec: &WorkerSpec) -> usize {
     sources.len()
 }
 
-/// The networks that a client is on.
-fn links(plan: &Plan, worker: usize) -> Vec<String> {
-    let host = plan
-        .hosts
-        .iter()
-        .find(|host| host.index == HostIndex(worker));
-    host.map_or_else(Vec::new, |host| {
-        let each = host.interfaces.iter();
-        each.map(|interface| interface.subnet.to_string()).collect()
-    })
-}
-
 /// Addresses and ports, and the budget: needed, there, used.
 pub(super) fn budget(page: &mut Page, report: &Report) {
-    let Some(plan) = report.plan.present() else {
+    let Some(plan) = report.summary.present() else {
         return;
     };
     page.subheading("Addresses and ports");
@@ -132,9 +119,8 @@ pub(super) fn budget(page: &mut Page, report: &Report) {
     let clients = plan
         .workers
         .iter()
-        .enumerate()
-        .filter_map(|(index, spec)| match spec {
-            WorkerSpec::Client(client) => Some((WorkerId(index), client)),
+        .filter_map(|worker| match &worker.planned.spec {
+            WorkerSpec::Client(client) => Some((worker.planned.id, client)),
             WorkerSpec::Server(_) => None,
         });
     let rows: Vec<Vec<String>> = clients
@@ -176,7 +162,7 @@ pub(super) fn budget(page: &mut Page, report: &Report) {
     rows_of_budget(page, report, plan);
 }
 
-fn rows_of_budget(page: &mut Page, report: &Report, plan: &Plan) {
+fn rows_of_budget(page: &mut Page, report: &Report, plan: &RunSummary) {
     page.subheading("Budget");
     let rows: Vec<Vec<String>> = plan
         .budget
@@ -265,8 +251,8 @@ pub(super) fn section(page: &mut Page, report: &Report) {
         "One sample a second, by a thread of its own with absolute deadlines. Figures of memory compare the sample at the baseline (workers up, nobody connected, settled) with the one at the target (all open, settled).".to_owned(),
         "Both ends are counted by state through `sock_diag`, which asks the kernel, not the programs.".to_owned(),
     ];
-    if let Some(plan) = report.plan.present() {
-        method.push(match plan.verify {
+    if let Some(plan) = report.summary.present() {
+        method.push(match verify_of(&plan.stages) {
             VerifyShare::All => "An echo is sent through every connection and compared.".to_owned(),
             VerifyShare::Sample(share) => format!(
                 "An echo is sent through {} connections, spread evenly, and compared.",

@@ -11,8 +11,8 @@ use page::{Column, Page};
 use super::charts::Chart;
 use super::headline::headline;
 use super::model::Report;
-use super::number::{bytes_each, figure, grouped, micros, percent, seconds, whole};
-use crate::domain::{RunVerdict, TcpState, ThresholdResult};
+use super::number::{bytes_each, figure, grouped, micros, percent, seconds, whole, with_unit};
+use crate::domain::{RunVerdict, TcpState, ThresholdKind, ThresholdResult};
 
 /// The report as markdown; `charts` are those that lie beside it.
 #[must_use]
@@ -69,7 +69,7 @@ fn verdict(page: &mut Page, report: &Report) {
         told("place", &result.place),
         told("server engine", &result.engine),
     ));
-    if let Some(plan) = report.plan.present() {
+    if let Some(plan) = report.summary.present() {
         let reduced = plan.reduced_by.iter().map(|shortfall| {
             format!(
                 "Reduced by {}: {} connections fit ({}).",
@@ -92,17 +92,18 @@ fn thresholds(page: &mut Page, report: &Report) {
         .thresholds
         .iter()
         .map(|threshold| {
-            let sign = if threshold.kind == "at_least" {
-                "≥"
-            } else {
-                "≤"
+            let sign = match threshold.kind {
+                ThresholdKind::AtLeast => "≥",
+                ThresholdKind::AtMost => "≤",
             };
+            let unit = threshold.unit();
             vec![
                 format!("`{}`", threshold.name),
-                format!("{sign} {}", figure(threshold.bound)),
-                threshold
-                    .measured
-                    .map_or_else(|| "no such figure".to_owned(), figure),
+                format!("{sign} {}", with_unit(threshold.bound, unit)),
+                threshold.measured.map_or_else(
+                    || "unknown".to_owned(),
+                    |measured| with_unit(measured, unit),
+                ),
                 margin(threshold),
                 if threshold.held { "held" } else { "**missed**" }.to_owned(),
             ]
@@ -125,11 +126,7 @@ fn margin(threshold: &ThresholdResult) -> String {
     let Some(measured) = threshold.measured else {
         return "–".to_owned();
     };
-    let distance = if threshold.kind == "at_least" {
-        measured - threshold.bound
-    } else {
-        threshold.bound - measured
-    };
+    let distance = threshold.bound().margin(measured);
     if threshold.bound == 0.0 {
         figure(distance)
     } else {

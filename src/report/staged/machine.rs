@@ -91,7 +91,10 @@ pub(super) fn sample(number: u64, open: u64) -> Sample {
             }),
             conntrack: Reading::missing("nf_conntrack is not loaded"),
         }],
-        processes: vec![process(WorkerId::SERVER, user), process(WorkerId(1), 0)],
+        processes: vec![
+            process(WorkerId::SERVER, user),
+            process(WorkerId::client(1), 0),
+        ],
         cgroups: Vec::new(),
         kernel_log: Reading::Present(Vec::new()),
     }

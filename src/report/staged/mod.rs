@@ -10,9 +10,7 @@ use std::time::Duration;
 use machine::{facts, sample, setting};
 
 use crate::domain::*;
-use crate::plan::{HostPlan, Plan, PlanPlace, SettingsPlan};
 use crate::record::{Recording, RunIdentity, SCHEMA_VERSION};
-use crate::scenario::{RemainingOnLoss, ReportFormat, Threshold, ThresholdKind};
 
 /// What the kernel spends on each connection here, both ends, in slab pages.
 pub(super) const KERNEL_EACH: u64 = 8000;
@@ -70,14 +68,12 @@ impl Staged {
             baseline_there: true,
             thresholds: vec![
                 Threshold {
-                    name: "ramp.rate_per_second".to_owned(),
-                    kind: ThresholdKind::AtLeast,
-                    bound: 800.0,
+                    figure: Figure::RampRate,
+                    bound: Bound::AtLeast(800.0),
                 },
                 Threshold {
-                    name: "memory.server.user_bytes_per_connection".to_owned(),
-                    kind: ThresholdKind::AtMost,
-                    bound: 8.0,
+                    figure: Figure::Memory(Side::Server, Part::User),
+                    bound: Bound::AtMost(8.0),
                 },
             ],
         }
@@ -106,7 +102,7 @@ impl Staged {
     }
 
     /// The recording.
-    pub(super) fn recording(&self) -> Recording<Plan> {
+    pub(super) fn recording(&self) -> Recording {
         let run = RunId::from_random(0x0123_abcd);
         let early = self.until == Until::Preflight;
         Recording {
@@ -118,10 +114,10 @@ impl Staged {
                 started: "2026-11-23T05:50:04Z".to_owned(),
             }),
             facts: Reading::Present(facts()),
-            plan: if early {
+            summary: if early {
                 Reading::missing("the run directory has no plan.json")
             } else {
-                Reading::Present(self.plan())
+                Reading::Present(self.summary())
             },
             events: self.events(),
             samples: self.samples(),
@@ -156,7 +152,7 @@ impl Staged {
         if self.until == Until::Preflight {
             return story.0;
         }
-        story.tell(0, RunEvent::Place(self.plan().place));
+        story.tell(0, RunEvent::Place(place()));
         story.end(1, Phase::Preflight, 0.4);
         story.begin(1, Phase::Provision);
         if self.until == Until::ProvisionFailed {
@@ -172,7 +168,7 @@ impl Staged {
             story.close(3);
             return story.0;
         }
-        for worker in [WorkerId::SERVER, WorkerId(1)] {
+        for worker in [WorkerId::SERVER, WorkerId::client(1)] {
             story.tell(
                 2,
                 RunEvent::WorkerReady {
@@ -238,7 +234,7 @@ impl Staged {
             story.tell(
                 end - 1,
                 RunEvent::Lost {
-                    worker: WorkerId(1),
+                    worker: WorkerId::client(1),
                     note: LossNote {
                         reason: LossReason::Reset,
                         count: self.lost,
@@ -264,8 +260,9 @@ impl Staged {
         story.tell(
             end + 1,
             RunEvent::Verified(Verification {
+                unfinished: Vec::new(),
                 clients: vec![(
-                    WorkerId(1),
+                    WorkerId::client(1),
                     VerifyReport {
                         asked: count,
                         echoed: count,
@@ -286,7 +283,7 @@ impl Staged {
         story.close(began + 2);
     }
 
-    fn plan(&self) -> Plan {
+    fn summary(&self) -> RunSummary {
         let target = SocketAddrV4::new(Ipv4Addr::new(127, 200, 0, 1), 9000);
         let shard = Shard {
             source: Ipv4Addr::new(127, 1, 0, 1),
@@ -304,51 +301,58 @@ impl Staged {
             binding: Binding::Hard,
             note: String::new(),
         };
-        Plan {
-            scenario: "staged".to_owned(),
-            place: PlaceChoice {
-                place: PlaceKind::Loopback,
-                asked: false,
-                why: "this user may not make namespaces".to_owned(),
-                why_not: vec![(PlaceKind::Docker, "no engine answers".to_owned())],
+        let worker = |id, spec| WorkerSummary {
+            planned: PlannedWorker {
+                id,
+                host: HostIndex::SERVER,
+                spec,
             },
-            how: PlanPlace::HostLoopback,
-            network_driver: NetworkDriver::Bridge,
+            networks: Vec::new(),
+        };
+        let target_count = ConnCount::new(self.target);
+        RunSummary {
+            scenario: "staged".to_owned(),
+            how: PlaceMaking::HostLoopback,
+            ends: Ends::Both,
             requested: ConnCount::new(self.requested),
             target: ConnCount::new(self.target),
             reduced_by: Vec::new(),
-            hosts: vec![HostPlan {
-                index: HostIndex::SERVER,
-                interfaces: Vec::new(),
-            }],
             workers: vec![
-                WorkerSpec::Server(ServerSpec {
-                    engine: EngineKind::Epoll,
-                    listen: vec![target],
-                    backlog: 4096,
-                    acceptors: Acceptors::Auto,
-                    accept: true,
-                    read: true,
-                    keepalive: None,
-                    tables: DescriptorTables::Many,
-                    capacity: ConnCount::new(self.target),
-                }),
-                WorkerSpec::Client(ClientSpec {
-                    engine: EngineKind::Epoll,
-                    shards: vec![shard],
-                    ports: PortChoice::Explicit,
-                    in_flight: 512,
-                    rate: None,
-                    tables: DescriptorTables::Many,
-                    dialers: None,
-                    connect_timeout_ms: 10_000,
-                    keepalive: None,
-                }),
+                worker(
+                    WorkerId::SERVER,
+                    WorkerSpec::Server(ServerSpec {
+                        engine: EngineKind::Epoll,
+                        listen: vec![target],
+                        backlog: 4096,
+                        acceptors: Acceptors::Auto,
+                        accept: true,
+                        read: true,
+                        keepalive: None,
+                        tables: DescriptorTables::Many,
+                        capacity: ConnCount::new(self.target),
+                    }),
+                ),
+                worker(
+                    WorkerId::client(1),
+                    WorkerSpec::Client(ClientSpec {
+                        engine: EngineKind::Epoll,
+                        shards: vec![shard],
+                        ports: PortChoice::Explicit,
+                        in_flight: 512,
+                        rate: None,
+                        tables: DescriptorTables::Many,
+                        dialers: None,
+                        connect_timeout_ms: 10_000,
+                        keepalive: None,
+                    }),
+                ),
             ],
-            hold: Duration::from_secs(HOLD_SECONDS),
-            verify: VerifyShare::All,
-            on_worker_loss: RemainingOnLoss::End,
-            settings: SettingsPlan::default(),
+            stages: Stage::plain(
+                target_count,
+                Duration::from_secs(HOLD_SECONDS),
+                VerifyShare::All,
+            ),
+            established_hash_entries: None,
             four_tuples: FourTuples {
                 sources: 1,
                 ports_each: 64_512,
@@ -366,7 +370,6 @@ impl Staged {
             ],
             expected_bytes_per_connection: 8130.0,
             conntrack: "not in the path".to_owned(),
-            untrack: false,
             thresholds: self.thresholds.clone(),
             formats: vec![ReportFormat::Charts, ReportFormat::Markdown],
             notes: Vec::new(),
@@ -376,6 +379,15 @@ impl Staged {
 
 const HOLD_SECONDS: u64 = 10;
 
+fn place() -> PlaceChoice {
+    PlaceChoice {
+        place: PlaceKind::Loopback,
+        asked: false,
+        why: "this user may not make namespaces".to_owned(),
+        why_not: vec![(PlaceKind::Docker, "no engine answers".to_owned())],
+    }
+}
+
 /// Events in the order in which they are told.
 #[derive(Default)]
 struct Told(Vec<Envelope>);
@@ -384,6 +396,7 @@ impl Told {
     fn tell(&mut self, second: u64, event: RunEvent) {
         self.0.push(Envelope {
             at_seconds: second as f64,
+            stage: None,
             event,
         });
     }
@@ -410,7 +423,7 @@ impl Told {
         self.tell(
             second,
             RunEvent::Progress {
-                worker: WorkerId(1),
+                worker: WorkerId::client(1),
                 counters,
                 latency: opening
                     .then(|| LatencyCounts(vec![(40, 900), (200 + second, 99), (5000, 1)])),
