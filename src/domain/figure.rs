@@ -19,6 +19,8 @@ pub enum Figure {
     EstablishedPeak,
     /// Held to the end and proved.
     Held,
+    /// Established at the clients only.
+    Phantom,
     /// Ended though nobody asked.
     Lost,
     /// Never opened.
@@ -205,6 +207,7 @@ impl Figure {
             Self::Target,
             Self::EstablishedPeak,
             Self::Held,
+            Self::Phantom,
             Self::Lost,
             Self::Failed,
             Self::Verified,
@@ -245,6 +248,7 @@ impl Figure {
             | Self::Target
             | Self::EstablishedPeak
             | Self::Held
+            | Self::Phantom
             | Self::Lost
             | Self::Failed
             | Self::Verified
@@ -269,7 +273,8 @@ impl Figure {
             Self::Requested => connections.requested.map(count),
             Self::Target => connections.target.map(count),
             Self::EstablishedPeak => Some(count(connections.established_peak)),
-            Self::Held => Some(count(connections.held)),
+            Self::Held => connections.held.map(count),
+            Self::Phantom => connections.phantom.map(count),
             Self::Lost => Some(count(connections.lost)),
             Self::Failed => Some(count(connections.failed)),
             Self::Verified => connections.verified.map(count),
@@ -309,6 +314,7 @@ impl Figure {
             Self::RampSeconds | Self::RampRate | Self::ConnectLatency(_) => {
                 Some("no connection was opened")
             }
+            Self::Held | Self::Phantom => Some("an end was not counted"),
             Self::Verified => Some("no connection was asked for an echo"),
             Self::Counted(..) => Some("this end was not counted"),
             Self::Elapsed(_) => Some("the run did not come to this phase"),
@@ -340,6 +346,7 @@ impl fmt::Display for Figure {
             Self::Target => out.pad("connections.target"),
             Self::EstablishedPeak => out.pad("connections.established_peak"),
             Self::Held => out.pad("connections.held"),
+            Self::Phantom => out.pad("connections.phantom"),
             Self::Lost => out.pad("connections.lost"),
             Self::Failed => out.pad("connections.failed"),
             Self::Verified => out.pad("connections.verified"),

@@ -42,7 +42,7 @@ pub use phase::Phase;
 pub use quantity::{Bytes, Limit, Pages};
 pub use reading::{Gap, Reading};
 pub use result::{
-    Connections, MemoryResult, MemorySide, PerConnection, RampResult, RunResult, RunVerdict,
+    Connections, MemoryResult, MemorySide, PerConnection, Proof, RampResult, RunResult, RunVerdict,
     SettingResult, ThresholdKind, ThresholdResult,
 };
 pub use sample::{

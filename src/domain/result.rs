@@ -102,14 +102,35 @@ pub struct Connections {
     pub target: Option<u64>,
     /// The largest number open at once.
     pub established_peak: u64,
-    /// Open at the end of the hold, on both ends.
-    pub held: u64,
+    /// Counted by the kernel on every end that is here at the end of the hold, and proved as far as the scenario plans:
+    /// those that were asked for an echo and did not give it back are not in it. Null where an end was not counted.
+    pub held: Option<u64>,
+    /// Established at the clients and not at the server: the server's kernel dropped the last packet of the handshake, and
+    /// the client does not know. Null where an end was not counted.
+    #[serde(default)]
+    pub phantom: Option<u64>,
     /// Open once, and ended though nobody asked.
     pub lost: u64,
     /// Never opened.
     pub failed: u64,
     /// Proved alive by an echo; null where it was not tried.
     pub verified: Option<u64>,
+    /// How far the connections were proved alive.
+    #[serde(default)]
+    pub proof: Proof,
+}
+
+/// How far connections were proved alive by an echo.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Proof {
+    /// Every one was asked.
+    All,
+    /// Some were asked, the others only counted.
+    Sample,
+    /// None was asked: the scenario does not want it, or its server does not answer.
+    #[default]
+    None,
 }
 
 /// How fast.

@@ -1,18 +1,26 @@
 //! The first line of every report: what came of it, in one sentence that can be quoted.
 
-use crate::domain::{RunResult, RunVerdict};
+use crate::domain::{Proof, RunResult, RunVerdict};
 
 use super::number::{grouped, kib, seconds};
 
-/// `HELD 1,024,000 of 1,024,000 for 60 s, 0 lost; …`.
+/// `HELD 1,024,000 of 1,024,000 for 60 s, 0 lost; …`. What was missed stands right behind the word.
 pub(super) fn headline(result: &RunResult) -> String {
     let connections = &result.connections;
-    let word = result.verdict.to_string().to_uppercase();
-    let count = match result.verdict {
-        RunVerdict::Held | RunVerdict::Missed => connections.held,
-        RunVerdict::Stopped | RunVerdict::Interrupted | RunVerdict::Invalid => {
-            connections.established_peak
+    let word = match (result.verdict, result.reasons.first()) {
+        (RunVerdict::Missed | RunVerdict::Invalid, Some(reason)) => {
+            format!(
+                "{}: {reason}; held",
+                result.verdict.to_string().to_uppercase()
+            )
         }
+        (verdict, _) => verdict.to_string().to_uppercase(),
+    };
+    let count = match result.verdict {
+        RunVerdict::Held | RunVerdict::Missed | RunVerdict::Invalid => connections
+            .held
+            .map_or_else(|| "an unknown number".to_owned(), grouped),
+        RunVerdict::Stopped | RunVerdict::Interrupted => grouped(connections.established_peak),
     };
     let of = connections
         .target
@@ -31,11 +39,13 @@ pub(super) fn headline(result: &RunResult) -> String {
         ", not held".to_owned()
     };
     let lost = grouped(connections.lost);
+    let proof = match (connections.proof, connections.verified) {
+        (Proof::All, _) | (Proof::Sample, None) => String::new(),
+        (Proof::Sample, Some(verified)) => format!(", {} proved by an echo", grouped(verified)),
+        (Proof::None, _) => ", not proved by an echo".to_owned(),
+    };
     let memory = memory(result).map_or_else(String::new, |memory| format!("; {memory}"));
-    format!(
-        "{word} {}{of}{reduced}{hold}, {lost} lost{memory}",
-        grouped(count)
-    )
+    format!("{word} {count}{of}{reduced}{hold}, {lost} lost{proof}{memory}")
 }
 
 /// A scenario may ask for no hold; its phase is then over at once.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::domain::{
     HostFacts, Phase, PhaseTime, PlaceChoice, Reading, RestoreOutcome, Role, RunResult, RunSummary,
-    SettingRecord, StateCounts, WorkerId,
+    SettingRecord, StateCounts, WorkerId, WorkerSpec,
 };
 
 /// A run, understood.
@@ -54,12 +54,43 @@ pub struct Report {
     pub errors: Vec<(String, Option<String>)>,
     /// The article's readings, taken here.
     pub article: Reading<ArticleReadings>,
+    /// What this method cannot tell, whatever the run: the same in most reports, and no doubt of this one.
+    pub limits: Vec<String>,
     /// What limits were really used: by name, how much.
     pub used: BTreeMap<&'static str, u64>,
     /// Entries of connection tracking by place: before the first connection, and at the target.
     pub tracking: Vec<(String, Reading<u64>, Reading<u64>)>,
     /// What charts are drawn from.
     pub series: Series,
+}
+
+impl Report {
+    /// Whether the clients opened their connections at a rate that the scenario planned.
+    #[must_use]
+    pub fn rate_is_planned(&self) -> bool {
+        let plan = self.summary.present();
+        plan.is_some_and(|plan| {
+            plan.workers.iter().any(|worker| {
+                matches!(&worker.planned.spec, WorkerSpec::Client(client) if client.rate.is_some())
+            })
+        })
+    }
+
+    /// Handshakes that may be under way at once, over all clients.
+    #[must_use]
+    pub fn window(&self) -> u64 {
+        let plan = self.summary.present();
+        plan.map_or(0, |plan| {
+            let each = plan
+                .workers
+                .iter()
+                .map(|worker| match &worker.planned.spec {
+                    WorkerSpec::Client(client) => u64::from(client.in_flight),
+                    WorkerSpec::Server(_) => 0,
+                });
+            each.sum()
+        })
+    }
 }
 
 /// The guard's account.

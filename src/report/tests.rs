@@ -1,5 +1,7 @@
 //! What is staged must come out: figures, verdicts, and the page that tells them.
 
+mod verdict;
+
 use super::staged::{KERNEL_EACH, SERVER_EACH, Staged, Until};
 use super::{Report, analyse, charts, markdown, text};
 use crate::domain::{Bound, Bytes, CgroupSample, Limit, Reading, RunVerdict, WorkerId};
@@ -17,7 +19,7 @@ fn a_good_run_is_held_and_costs_what_was_staged() {
     let report = report(&Staged::good(8000));
     let result = &report.result;
     assert_eq!(result.verdict, RunVerdict::Held, "{:?}", result.reasons);
-    assert_eq!(result.connections.held, 8000);
+    assert_eq!(result.connections.held, Some(8000));
     assert_eq!(result.connections.verified, Some(8000));
     let both = &result.memory.both;
     assert!(

@@ -15,8 +15,8 @@ use crate::observe::count_sockets;
 
 /// How long after the last echo was sent an answer may take.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long proving may take in all: generous, because a loaded machine is slow, and bounded, because it must end.
-const PROVING_TAKES: Duration = Duration::from_secs(180);
+/// Echoes a second that even a loaded machine manages: with it the time for proving grows with the connections.
+const SLOWEST_ECHOES: u64 = 5_000;
 /// How long counting the sockets of one host may take.
 const COUNTING_TAKES: Duration = Duration::from_secs(60);
 
@@ -98,7 +98,8 @@ impl Conductor<'_> {
         #[allow(clippy::cast_possible_truncation)] // 20 s are few milliseconds
         let timeout_ms = ECHO_TIMEOUT.as_millis() as u64;
         self.tell_clients(&Command::Verify { share, timeout_ms });
-        self.wait(Instant::now() + PROVING_TAKES, Heed::Stops, |run| {
+        let bound = proving_takes(self.established());
+        self.wait(Instant::now() + bound, Heed::Stops, |run| {
             run.clients()
                 .all(|worker| worker.verified.is_some() || !worker.alive())
         });
@@ -116,7 +117,7 @@ impl Conductor<'_> {
             self.warn(format!(
                 "{} did not finish proving connections alive within {} s",
                 names.join(", "),
-                PROVING_TAKES.as_secs()
+                bound.as_secs()
             ));
         }
         self.log.event(RunEvent::Verified(Verification {
@@ -125,3 +126,13 @@ impl Conductor<'_> {
         }));
     }
 }
+
+/// How long proving so many connections alive may take in all: generous, because a loaded machine is slow, and bounded,
+/// because it must end.
+const fn proving_takes(connections: ConnCount) -> Duration {
+    let asking = Duration::from_secs(connections.count() / SLOWEST_ECHOES);
+    ECHO_TIMEOUT.saturating_add(asking).saturating_add(SLACK)
+}
+
+/// Beside asking and waiting for the last answer: the messages to and from the clients.
+const SLACK: Duration = Duration::from_secs(5);

@@ -17,7 +17,7 @@ fn start(lab: &Lab) -> Running {
 }
 
 /// Worker processes of a runner: its children that were started as workers.
-fn workers_of(runner: u32) -> Vec<u32> {
+pub(super) fn workers_of(runner: u32) -> Vec<u32> {
     let output = Command::new("ps")
         .args(["-o", "pid=,args=", "--ppid", &runner.to_string()])
         .output()
@@ -228,7 +228,7 @@ fn a_worker_killed_at_any_phase_is_named_and_leaves_nothing() {
     }
 }
 
-fn kill(pid: u32, signal: &str) {
+pub(super) fn kill(pid: u32, signal: &str) {
     let sent = Command::new("kill")
         .args([format!("-{signal}"), pid.to_string()])
         .status()

@@ -6,6 +6,7 @@ mod support;
 
 mod bad_luck;
 mod interrupts;
+mod proof;
 
 use support::Lab;
 

@@ -1,7 +1,7 @@
 //! The readings of the article of 2013, taken here in the same way: `free -m` of that time, its formula, and the lines of
 //! `sockstat`, `file-nr`, `top` and `vmstat`.
 
-use crate::domain::{MemInfo, Reading, Sample, WorkerId};
+use crate::domain::{MemInfo, Phase, Reading, Sample, WorkerId};
 
 use super::memory::Span;
 use super::processor;
@@ -49,7 +49,7 @@ pub(super) fn readings(
             .clone()
             .map(|(open, limit)| format!("{open} 0 {limit}")),
         top: top(span.target, story, samples),
-        vmstat: vmstat(&at_target),
+        vmstat: vmstat(&holding(&at_target, story)),
         kernel_log: super::doubts::log_lines(samples)
             .into_iter()
             .map(str::to_owned)
@@ -123,7 +123,22 @@ fn top(target: &Sample, story: &Story, samples: &[Sample]) -> Option<TopRow> {
     })
 }
 
-/// The machine between the target and the last sample before the connections are closed.
+/// The samples of the hold alone: counting and echoes come after it.
+fn holding<'a>(at_target: &[&'a Sample], story: &Story) -> Vec<&'a Sample> {
+    let Some(began) = story.began(Phase::Hold) else {
+        return Vec::new();
+    };
+    let until = story
+        .length(Phase::Hold)
+        .map_or(f64::INFINITY, |seconds| began + seconds);
+    at_target
+        .iter()
+        .copied()
+        .filter(|sample| (began..=until).contains(&sample.at_seconds))
+        .collect()
+}
+
+/// The machine while connections are held.
 fn vmstat(held: &[&Sample]) -> Reading<VmstatRow> {
     let (Some(first), Some(last)) = (held.first(), held.last()) else {
         return Reading::missing("no sample fell into the hold");

@@ -1,10 +1,13 @@
 //! What a reader should doubt, each in a sentence with its figure: found in the recording, never assumed.
 
+use std::collections::BTreeMap;
+
 use crate::domain::{
-    CpuTicks, HostFacts, NamespaceSample, Phase, Reading, RestoreOutcome, RunSummary, Sample,
-    SizeSource, VerifyShare, WorkerSpec, verify_of,
+    CpuTicks, Ends, HostFacts, HostIndex, NamespaceSample, Proof, Reading, RestoreOutcome,
+    RunSummary, Sample, SizeSource, VerifyShare, WorkerId, WorkerSpec, verify_of,
 };
 
+use super::outcome::proof;
 use super::processor;
 use super::story::Story;
 use crate::report::model::{MemoryDetail, Slope};
@@ -14,7 +17,6 @@ use crate::report::number::{bytes_each, figure, grouped, percent, seconds};
 pub(super) struct Grounds<'a> {
     pub(super) story: &'a Story,
     pub(super) summary: &'a Reading<RunSummary>,
-    pub(super) facts: &'a Reading<HostFacts>,
     pub(super) samples: &'a [Sample],
     pub(super) damage: &'a [String],
     pub(super) memory: &'a Reading<MemoryDetail>,
@@ -27,6 +29,8 @@ const STEAL_SHARE: f64 = 0.01;
 const IDLE_SHARE: f64 = 0.05;
 /// Share of a processor, or of the memory that connections cost, above which somebody else was at work.
 const FOREIGN_SHARE: f64 = 0.05;
+/// Ticks of the processors' accounting below which shares of a span say nothing: at 100 a second, one second.
+const FEWEST_TICKS: f64 = 100.0;
 /// The observer's share of one processor above which it disturbs what it observes.
 const OBSERVER_SHARE: f64 = 0.02;
 /// Seconds between two samples above which something held the observer up.
@@ -45,7 +49,7 @@ pub(super) fn doubts(grounds: &Grounds<'_>) -> Vec<String> {
     );
     doubts.extend(grounds.story.warnings.iter().map(|text| sentence(text)));
     if let (Some(first), Some(last)) = (grounds.samples.first(), grounds.samples.last()) {
-        counters(first, last, &mut doubts);
+        counters(grounds.samples, &mut doubts);
         machine(grounds, first, last, &mut doubts);
     }
     kernel_log(grounds.samples, &mut doubts);
@@ -56,7 +60,7 @@ pub(super) fn doubts(grounds: &Grounds<'_>) -> Vec<String> {
 }
 
 /// Counters of the network that should have stood still.
-fn counters(first: &Sample, last: &Sample, doubts: &mut Vec<String>) {
+fn counters(samples: &[Sample], doubts: &mut Vec<String>) {
     const SUSPECTS: [(&str, &str); 9] = [
         (
             "ListenOverflows",
@@ -89,11 +93,18 @@ fn counters(first: &Sample, last: &Sample, doubts: &mut Vec<String>) {
         ),
         ("TCPMemoryPressures", "TCP was under memory pressure"),
     ];
-    for now in &last.namespaces {
-        let then = first
-            .namespaces
+    for now in last_of_each_namespace(samples) {
+        let then = samples
             .iter()
-            .find(|before| before.host == now.host);
+            .flat_map(|sample| &sample.namespaces)
+            .find(|before| before.host == now.host && before.tcp.present().is_some());
+        if let Some(gap) = now.tcp.gap() {
+            doubts.push(format!(
+                "The TCP counters of {} could not be read ({gap}): dropped or repeated packets would not be seen.",
+                now.host.name()
+            ));
+            continue;
+        }
         for (name, meaning) in SUSPECTS {
             let grown = grown(then, now, name);
             if grown > 0 {
@@ -115,6 +126,9 @@ fn counters(first: &Sample, last: &Sample, doubts: &mut Vec<String>) {
             ));
         }
     }
+    let (Some(first), Some(last)) = (samples.first(), samples.last()) else {
+        return;
+    };
     if let (Some(then), Some(now)) = (
         first.softnet_dropped.present(),
         last.softnet_dropped.present(),
@@ -125,11 +139,30 @@ fn counters(first: &Sample, last: &Sample, doubts: &mut Vec<String>) {
             grouped(now - then)
         ));
     }
-    for group in &last.cgroups {
+    let mut killed: BTreeMap<WorkerId, u64> = BTreeMap::new();
+    for group in samples.iter().flat_map(|sample| &sample.cgroups) {
         if let Some(kills) = group.oom_kills.present().filter(|kills| **kills > 0) {
-            doubts.push(format!("{} killed {kills} times for memory.", group.worker));
+            killed.insert(group.worker, *kills);
         }
     }
+    doubts.extend(
+        killed
+            .into_iter()
+            .map(|(worker, kills)| format!("{worker} was killed {kills} times for memory.")),
+    );
+}
+
+/// Each namespace as it was seen last, with its counters where they could be read. The sample after the tear-down has no
+/// namespace any more.
+fn last_of_each_namespace(samples: &[Sample]) -> Vec<&NamespaceSample> {
+    let mut last: BTreeMap<HostIndex, &NamespaceSample> = BTreeMap::new();
+    for namespace in samples.iter().flat_map(|sample| &sample.namespaces) {
+        let known = last.entry(namespace.host).or_insert(namespace);
+        if namespace.tcp.present().is_some() {
+            *known = namespace;
+        }
+    }
+    last.into_values().collect()
 }
 
 /// By how much a counter grew between two samples of a namespace.
@@ -218,6 +251,10 @@ fn ramp_processors(during: &[Sample], pace: Pace, doubts: &mut Vec<String>) {
             "The hypervisor took {} of the processor time during the ramp: rates and latencies are not this machine's alone.",
             percent(shares.steal)
         ));
+    }
+    let ticks = (last.at_seconds - first.at_seconds) * processor::TICKS_PER_SECOND;
+    if ticks < FEWEST_TICKS {
+        return;
     }
     if shares.idle < IDLE_SHARE && pace == Pace::Unbounded {
         doubts.push(format!(
@@ -334,14 +371,6 @@ fn memory(grounds: &Grounds<'_>, doubts: &mut Vec<String>) {
             }
         }
     }
-    if let Some(facts) = grounds.facts.present()
-        && facts.objects.source != SizeSource::Slabinfo
-    {
-        doubts.push(
-            "Sizes of kernel objects were estimated for the plan: /proc/slabinfo is only for root."
-                .to_owned(),
-        );
-    }
 }
 
 /// What the shape of the experiment leaves open.
@@ -360,39 +389,20 @@ fn shape(grounds: &Grounds<'_>, doubts: &mut Vec<String>) {
         ));
     }
     if let Some(plan) = grounds.summary.present() {
-        match verify_of(&plan.stages) {
-            VerifyShare::All => {}
-            VerifyShare::None => doubts.push(
-                "No connection was proved alive by an echo; both ends were only counted."
-                    .to_owned(),
-            ),
-            VerifyShare::Sample(share) => doubts.push(format!(
+        if let (VerifyShare::Sample(share), Proof::Sample) = (verify_of(&plan.stages), proof(plan))
+        {
+            doubts.push(format!(
                 "Only {} connections were proved alive by an echo; the others were only counted.",
                 grouped(u64::from(share.get()))
-            )),
+            ));
         }
-        let workers = plan.workers.len();
-        if workers > 1 && grounds.story.began(Phase::Ramp).is_some() {
-            doubts.push(
-                "Both ends are on one machine: they share its processors and its memory, and no network lies between them."
-                    .to_owned(),
-            );
+        if proof(plan) == Proof::None {
+            doubts.push(format!(
+                "No connection was proved alive by an echo: {}.",
+                unproved_because(plan)
+            ));
         }
     }
-    if grounds
-        .facts
-        .present()
-        .is_some_and(|facts| facts.virtual_machine)
-    {
-        doubts.push(
-            "This is a virtual machine: memory that the hypervisor took back is faulted in again by the first large run, which is then slower."
-                .to_owned(),
-        );
-    }
-    doubts.push(
-        "One repetition only: the rate of another run may differ; run it again before comparing."
-            .to_owned(),
-    );
     let failed: u64 = grounds.story.failures.len() as u64;
     if failed > 0 {
         doubts.push(format!(
@@ -400,6 +410,51 @@ fn shape(grounds: &Grounds<'_>, doubts: &mut Vec<String>) {
             figure(failed as f64)
         ));
     }
+}
+
+/// Why no echo was sent.
+fn unproved_because(plan: &RunSummary) -> &'static str {
+    match plan.server() {
+        Some(server) if !server.accept => {
+            "the server does not accept, so its connections wait in the listen queue"
+        }
+        Some(server) if !server.read => "the server does not read",
+        _ => "the scenario asks for none (`verify: none`); both ends were only counted",
+    }
+}
+
+/// What the method leaves open in every run of this kind. It is told under Method: a sentence that stands in every report
+/// would hide the ones that do not.
+pub(super) fn limits(summary: &Reading<RunSummary>, facts: &Reading<HostFacts>) -> Vec<String> {
+    let mut limits = Vec::new();
+    if summary
+        .present()
+        .is_some_and(|plan| plan.ends == Ends::Both)
+    {
+        limits.push(
+            "Both ends are on one machine: they share its processors and its memory, and no network lies between them. The rate is that of both together."
+                .to_owned(),
+        );
+    }
+    if let Some(facts) = facts.present() {
+        if facts.virtual_machine {
+            limits.push(
+                "This is a virtual machine: memory that the hypervisor took back is faulted in again by the first large run, which is then slower."
+                    .to_owned(),
+            );
+        }
+        if facts.objects.source != SizeSource::Slabinfo {
+            limits.push(
+                "Sizes of kernel objects were estimated for the plan: /proc/slabinfo is only for root."
+                    .to_owned(),
+            );
+        }
+    }
+    limits.push(
+        "One repetition only: the rate of another run may differ. Run it again before comparing."
+            .to_owned(),
+    );
+    limits
 }
 
 /// A text with a capital and a full stop.

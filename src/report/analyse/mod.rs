@@ -54,7 +54,6 @@ pub fn analyse(recording: &Recording) -> Report {
     let doubts = doubts::doubts(&doubts::Grounds {
         story: &story,
         summary: &recording.summary,
-        facts: &recording.facts,
         samples,
         damage: &recording.damage,
         memory: &memory,
@@ -69,6 +68,7 @@ pub fn analyse(recording: &Recording) -> Report {
         doubts,
     });
     Report {
+        limits: doubts::limits(&recording.summary, &recording.facts),
         used: used(&story, &memory, samples),
         tracking: tracking(&story, samples),
         counted: counted(&story),

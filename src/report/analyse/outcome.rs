@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    Bound, ConnCount, Connections, MemoryResult, MemorySide, PerConnection, Phase, RampResult,
-    Reading, RestoreOutcome, Role, RunResult, RunSummary, RunVerdict, SettingResult, SettingScope,
-    TcpState, Threshold, ThresholdKind, ThresholdResult, WorkerId, WorkerSpec,
+    Bound, ConnCount, Connections, Ends, MemoryResult, MemorySide, PerConnection, Phase, Proof,
+    RampResult, Reading, RestoreOutcome, Role, RunResult, RunSummary, RunVerdict, SettingResult,
+    SettingScope, TcpState, Threshold, ThresholdKind, ThresholdResult, VerifyShare, WorkerId,
+    WorkerSpec, verify_of,
 };
 use crate::record::Recording;
 
@@ -130,14 +131,17 @@ fn connections(story: &Story, plan: Option<&RunSummary>) -> Connections {
         .filter(|(at, worker, _)| *at <= drain && !worker.is_server())
         .map(|(_, _, note)| note.count)
         .sum();
-    let counted = [Role::Server, Role::Client].map(|role| {
-        story
-            .counted(role)
-            .map(|(states, _)| states.of(TcpState::Established))
+    let ends = plan.map_or(Ends::Both, |plan| plan.ends);
+    let established = |role| {
+        let (states, _) = story.counted(role)?;
+        Some(states.of(TcpState::Established).count())
+    };
+    let counted: Option<Vec<u64>> = ends.roles().into_iter().map(established).collect();
+    let silent = story.verification.as_ref().map_or(0, |verification| {
+        let each = verification.clients.iter();
+        each.map(|(_, report)| report.asked.saturating_sub(report.echoed).count())
+            .sum::<u64>()
     });
-    // Held is what both ends agree on; what was never counted is what the clients say.
-    let claimed = story.held_at(drain);
-    let held = counted.into_iter().flatten().min().unwrap_or(claimed);
     let verified = story.verification.as_ref().map(|verification| {
         let each = verification.clients.iter();
         each.map(|(_, report)| report.echoed.count()).sum()
@@ -146,10 +150,29 @@ fn connections(story: &Story, plan: Option<&RunSummary>) -> Connections {
         requested: plan.map(|plan| plan.requested.count()),
         target: plan.map(|plan| plan.target.count()),
         established_peak: story.peak().count(),
-        held: held.count(),
+        held: counted
+            .and_then(|counted| counted.into_iter().min())
+            .map(|counted| counted.saturating_sub(silent)),
+        phantom: established(Role::Client)
+            .zip(established(Role::Server))
+            .map(|(client, server)| client.saturating_sub(server)),
         lost: seen_by_clients.max(seen_by_server).count().max(noted),
         failed: failed.count(),
         verified,
+        proof: plan.map_or(Proof::None, proof),
+    }
+}
+
+/// How far the plan has connections proved. A server that does not read gives no echo back.
+pub(super) fn proof(plan: &RunSummary) -> Proof {
+    let answers = plan
+        .server()
+        .is_some_and(|server| server.accept && server.read);
+    match verify_of(&plan.stages) {
+        _ if !answers => Proof::None,
+        VerifyShare::All => Proof::All,
+        VerifyShare::None => Proof::None,
+        VerifyShare::Sample(_) => Proof::Sample,
     }
 }
 

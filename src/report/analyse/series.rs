@@ -53,7 +53,10 @@ pub(super) fn series(
 /// Connections held, from what clients say; level until the next change.
 fn connections(story: &Story) -> Vec<(f64, f64)> {
     let ramp = story.ramp().map(|(from, _)| (from, 0.0));
-    let told = evened(&story.held);
+    let drain = story.began(Phase::Drain).unwrap_or(f64::INFINITY);
+    let (opening, closing): (Vec<_>, Vec<_>) =
+        story.held.iter().copied().partition(|(at, _)| *at <= drain);
+    let told = evened(&opening);
     let mut line: Vec<(f64, f64)> = Vec::new();
     for (at, held) in ramp.into_iter().chain(told) {
         // Nothing is told while nothing changes: what was held stayed until shortly before this.
@@ -66,6 +69,9 @@ fn connections(story: &Story) -> Vec<(f64, f64)> {
         }
         line.push((at, held));
     }
+    let last = line.pop();
+    let closing = closing.into_iter().map(|(at, held)| (at, held as f64));
+    line.extend(stepped(last.into_iter().chain(closing)));
     line
 }
 
@@ -154,5 +160,18 @@ fn closing(story: &Story, began: f64) -> Vec<(f64, f64)> {
     let first = (0.0, story.held_at(began).as_f64());
     let later = story.held.iter().filter(|(at, _)| *at > began);
     let later = later.map(|(at, held)| (at - began, *held as f64));
-    [first].into_iter().chain(later).collect()
+    stepped([first].into_iter().chain(later))
+}
+
+/// A line in steps: a value stays until the next one is told. While connections are closed a client tells so table by
+/// table, and nothing is known in between.
+fn stepped(told: impl IntoIterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
+    let mut line: Vec<(f64, f64)> = Vec::new();
+    for (at, value) in told {
+        if let Some((_, before)) = line.last().copied() {
+            line.push((at, before));
+        }
+        line.push((at, value));
+    }
+    line
 }

@@ -212,6 +212,12 @@ impl Story {
             .sum()
     }
 
+    /// Whether a worker ended though nobody had asked it to.
+    pub(super) fn has_died(&self, worker: WorkerId) -> bool {
+        let known = self.workers.get(&worker);
+        known.is_some_and(|story| story.died.is_some())
+    }
+
     /// Connections that the clients held at `at`.
     pub(super) fn held_at(&self, at: f64) -> ConnCount {
         let known = self.held.iter().rev().find(|(time, _)| *time <= at);

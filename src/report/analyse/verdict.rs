@@ -1,10 +1,11 @@
 //! What a run came to, and why. A run is held only when everything that was asked for is proved.
 
 use crate::domain::{
-    ConnCount, Figure, Phase, Reading, Role, RunSummary, RunVerdict, TcpState, ThresholdKind,
-    ThresholdResult, VerifyShare, hold_of, verify_of,
+    ConnCount, Figure, Phase, Proof, Reading, Role, RunSummary, RunVerdict, TcpState,
+    ThresholdKind, ThresholdResult, VerifyReport, VerifyShare, WorkerId, hold_of, verify_of,
 };
 
+use super::outcome::proof;
 use super::story::Story;
 use crate::report::model::MemoryDetail;
 use crate::report::number::{grouped, seconds, with_unit};
@@ -64,7 +65,7 @@ pub(super) fn verdict(evidence: &Evidence<'_>) -> (RunVerdict, Vec<String>) {
         return (RunVerdict::Invalid, reasons);
     }
     let missed = missed(evidence, plan);
-    let invalid = invalid(evidence);
+    let invalid = invalid(evidence, plan);
     let verdict = if !invalid.is_empty() {
         RunVerdict::Invalid
     } else if missed.is_empty() && reasons.is_empty() {
@@ -92,16 +93,15 @@ fn missed(evidence: &Evidence<'_>, plan: &RunSummary) -> Vec<String> {
     if evidence.lost.count() > allowed {
         missed.push(format!("{} connections were lost", evidence.lost));
     }
-    for role in [Role::Server, Role::Client] {
-        if let Some((states, _)) = story.counted(role) {
-            let found = states.of(TcpState::Established);
-            if found < enough || found > target {
-                missed.push(format!(
-                    "sock_diag counted {found} established connections on the {role}'s end, and {target} were wanted"
-                ));
-            }
-        } else {
-            missed.push(format!("the {role}'s end was not counted"));
+    for role in plan.ends.roles() {
+        let Some((states, _)) = story.counted(role) else {
+            continue;
+        };
+        let found = states.of(TcpState::Established);
+        if found < enough || found > target {
+            missed.push(format!(
+                "the kernel counted {found} established connections on the {role}'s end, and {target} were wanted"
+            ));
         }
     }
     missed.extend(unverified(story, plan, allowed));
@@ -165,36 +165,70 @@ fn tolerance(plan: &RunSummary) -> u64 {
     bound.map_or(0, |threshold| threshold.bound.value().max(0.0) as u64)
 }
 
+/// Connections that were asked for an echo and did not give it back.
 fn unverified(story: &Story, plan: &RunSummary, allowed: u64) -> Option<String> {
-    if verify_of(&plan.stages) == VerifyShare::None {
+    if proof(plan) == Proof::None {
         return None;
     }
-    let Some(verification) = &story.verification else {
-        return Some("no connection was proved alive, though the scenario asks for it".to_owned());
+    let clients = &story.verification.as_ref()?.clients;
+    let sum = |what: fn(&VerifyReport) -> ConnCount| -> ConnCount {
+        clients.iter().map(|(_, report)| what(report)).sum()
     };
-    let dead: u64 = verification
-        .clients
-        .iter()
-        .map(|(_, report)| report.asked.saturating_sub(report.echoed).count())
-        .sum();
+    let (asked, echoed) = (sum(|report| report.asked), sum(|report| report.echoed));
+    let dead = asked.saturating_sub(echoed);
+    (dead.count() > allowed).then(|| {
+        format!("{dead} of {asked} connections that were asked for an echo did not give it back")
+    })
+}
+
+/// What was not proved though the scenario asks for it: the proof did not come to its end, or did not cover what it had to.
+fn unproved(story: &Story, plan: &RunSummary) -> Vec<String> {
+    if proof(plan) == Proof::None || story.began(Phase::Verify).is_none() {
+        return Vec::new();
+    }
+    let Some(verification) = &story.verification else {
+        return vec!["no connection was proved alive, though the scenario asks for it".to_owned()];
+    };
+    let reported = |worker: WorkerId| verification.clients.iter().any(|(id, _)| *id == worker);
+    let mut unproved: Vec<String> = plan
+        .workers_of(Role::Client)
+        .map(|worker| worker.planned.id)
+        // What a client held that is gone is lost, which is said elsewhere.
+        .filter(|worker| !reported(*worker) && !story.has_died(*worker))
+        .map(|worker| format!("{worker} did not finish proving its connections alive"))
+        .collect();
     let asked: u64 = verification
         .clients
         .iter()
         .map(|(_, report)| report.asked.count())
         .sum();
-    (dead > allowed).then(|| {
-        format!(
-            "{} of {} connections that were asked for an echo did not give it back",
-            grouped(dead),
-            grouped(asked)
-        )
-    })
+    let held = story.held_at(story.began(Phase::Verify).unwrap_or_default());
+    let wanted = match verify_of(&plan.stages) {
+        VerifyShare::All => held.count(),
+        VerifyShare::Sample(share) => u64::from(share.get()).min(held.count()),
+        VerifyShare::None => 0,
+    };
+    if unproved.is_empty() && asked < wanted {
+        unproved.push(format!(
+            "{} of {} echoes that the scenario asks for were sent",
+            grouped(asked),
+            grouped(wanted)
+        ));
+    }
+    unproved
 }
 
 /// What makes the figures themselves doubtful.
-fn invalid(evidence: &Evidence<'_>) -> Vec<String> {
+fn invalid(evidence: &Evidence<'_>, plan: &RunSummary) -> Vec<String> {
     let story = evidence.story;
-    let mut invalid = Vec::new();
+    let mut invalid = unproved(story, plan);
+    if story.began(Phase::Verify).is_some() {
+        for role in plan.ends.roles() {
+            if story.counted(role).is_none() {
+                invalid.push(format!("the {role}'s end was not counted by the kernel"));
+            }
+        }
+    }
     if story.ended.is_none() {
         let phase = story.began.last().map_or(Phase::Drain, |(phase, _)| *phase);
         invalid.push(format!(

@@ -2,8 +2,8 @@
 
 use super::page::{Column, Page};
 use crate::domain::{
-    Binding, PlaceMaking, PlannedWorker, PortChoice, Reading, Role, RunSummary, VerifyShare,
-    WorkerId, WorkerSpec, verify_of,
+    Binding, Phase, PhaseTime, PlaceMaking, PlannedWorker, PortChoice, Reading, Role, RunSummary,
+    VerifyShare, WorkerId, WorkerSpec, verify_of,
 };
 use crate::report::model::Report;
 use crate::report::number::{bytes, grouped, seconds};
@@ -236,7 +236,7 @@ pub(super) fn section(page: &mut Page, report: &Report) {
     let rows: Vec<Vec<String>> = report
         .phases
         .iter()
-        .map(|time| vec![time.phase.to_string(), seconds(time.seconds)])
+        .flat_map(|time| phase_rows(report, time))
         .chain(
             report
                 .result
@@ -247,7 +247,7 @@ pub(super) fn section(page: &mut Page, report: &Report) {
         .collect();
     page.table(&[("Phase", Column::Left), ("Took", Column::Right)], &rows);
     let mut method = vec![
-        "Clients open connections as fast as the in-flight window or the planned rate lets them; connect latency is measured from the planned start of each connect, and histograms are merged before percentiles are taken.".to_owned(),
+        pace(report),
         "One sample a second, by a thread of its own with absolute deadlines. Figures of memory compare the sample at the baseline (workers up, nobody connected, settled) with the one at the target (all open, settled).".to_owned(),
         "Both ends are counted by state through `sock_diag`, which asks the kernel, not the programs.".to_owned(),
     ];
@@ -266,6 +266,8 @@ pub(super) fn section(page: &mut Page, report: &Report) {
             .to_owned(),
     );
     page.list(method);
+    page.block("What this method cannot tell:");
+    page.list(report.limits.iter().cloned());
     page.subheading("Repeat it");
     if report.command.is_empty() {
         page.block("The command is not in the recording.");
@@ -277,6 +279,31 @@ pub(super) fn section(page: &mut Page, report: &Report) {
         report.version.as_deref().map_or_else(|| "version unknown".to_owned(), |version| format!("`c1m {version}`")),
         report.directory
     ));
+}
+
+/// How fast connections were opened, and what their latency is measured from.
+fn pace(report: &Report) -> String {
+    let how = if report.rate_is_planned() {
+        "Clients open connections at the planned rate. Connect latency counts from the planned moment of each connect, so that a late start is in it".to_owned()
+    } else {
+        format!(
+            "Clients open connections as fast as they can, in a closed loop with a window of {} handshakes. Connect latency counts from connect(2) until the client noticed that the handshake was over",
+            grouped(report.window())
+        )
+    };
+    format!("{how}. Histograms are merged before percentiles are taken.")
+}
+
+/// The phase of the ramp holds the time in which the machine settles afterwards: a row of its own.
+fn phase_rows(report: &Report, time: &PhaseTime) -> Vec<Vec<String>> {
+    let row = |name: &str, length: f64| vec![name.to_owned(), seconds(length)];
+    match report.result.ramp.seconds {
+        Some(opening) if time.phase == Phase::Ramp && opening <= time.seconds => vec![
+            row("ramp", opening),
+            row("settling after the ramp", time.seconds - opening),
+        ],
+        _ => vec![row(time.phase.name(), time.seconds)],
+    }
 }
 
 /// The command as a shell takes it.

@@ -139,6 +139,7 @@ fn figures(page: &mut Page, report: &Report) {
     let connections = &result.connections;
     page.heading("Figures");
     let unknown = || "unknown".to_owned();
+    let not_counted = || "unknown: an end was not counted".to_owned();
     let mut rows = vec![
         (
             "Connections asked for",
@@ -152,7 +153,14 @@ fn figures(page: &mut Page, report: &Report) {
             "Open at once, at most",
             grouped(connections.established_peak),
         ),
-        ("Held to the end, on both ends", grouped(connections.held)),
+        (
+            "Held to the end: counted at every end, and proved as planned",
+            connections.held.map_or_else(not_counted, grouped),
+        ),
+        (
+            "Established at the clients only (phantoms)",
+            connections.phantom.map_or_else(not_counted, grouped),
+        ),
         ("Lost", grouped(connections.lost)),
         ("Never opened", grouped(connections.failed)),
         (
@@ -178,11 +186,11 @@ fn figures(page: &mut Page, report: &Report) {
         ("Hold", seconds(result.hold_seconds)),
     ];
     if let Some(latency) = &report.latency {
-        rows.push(("Connect latency", percentiles(&latency.percentiles)));
+        rows.push((connect_latency(report), percentiles(&latency.percentiles)));
     }
     if let Some(echo) = &report.echo {
         rows.push((
-            "Echo, from its planned start",
+            "Echo, closed loop: from sending until it was noticed",
             percentiles(&echo.percentiles),
         ));
     }
@@ -193,6 +201,15 @@ fn figures(page: &mut Page, report: &Report) {
     page.table(&[("What", Column::Left), ("Figure", Column::Right)], &rows);
     counted(page, report);
     trouble(page, report);
+}
+
+/// What the connect latency is measured from, which only a planned rate makes a plan.
+fn connect_latency(report: &Report) -> &'static str {
+    if report.rate_is_planned() {
+        "Connect latency, from the planned moment"
+    } else {
+        "Connect latency, closed loop: from connect(2) until it was noticed"
+    }
 }
 
 fn percentiles(percentiles: &[(&'static str, u64)]) -> String {
