@@ -146,20 +146,25 @@ fn connections(story: &Story, plan: Option<&RunSummary>) -> Connections {
         let each = verification.clients.iter();
         each.map(|(_, report)| report.echoed.count()).sum()
     });
+    let proof = plan.map_or(Proof::None, proof);
     Connections {
         requested: plan.map(|plan| plan.requested.count()),
         target: plan.map(|plan| plan.target.count()),
         established_peak: story.peak().count(),
         held: counted
             .and_then(|counted| counted.into_iter().min())
-            .map(|counted| counted.saturating_sub(silent)),
+            .map(|counted| match (proof, verified) {
+                // Those that gave no echo back may be the ones that the other end does not have.
+                (Proof::All, Some(verified)) => counted.min(verified),
+                _ => counted.saturating_sub(silent),
+            }),
         phantom: established(Role::Client)
             .zip(established(Role::Server))
             .map(|(client, server)| client.saturating_sub(server)),
         lost: seen_by_clients.max(seen_by_server).count().max(noted),
         failed: failed.count(),
         verified,
-        proof: plan.map_or(Proof::None, proof),
+        proof,
     }
 }
 

@@ -1,0 +1,81 @@
+//! The committed runs below `docs/results/`: each holds its whole recording, and today's program makes of it, byte for byte,
+//! the report that lies beside it. `C1M_BLESS=1 cargo test --test committed` writes the reports anew after their wording was
+//! changed on purpose.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use c1m::{record, report};
+
+fn committed() -> Vec<PathBuf> {
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/results");
+    let mut runs: Vec<PathBuf> = fs::read_dir(&results)
+        .expect("there are committed runs")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.is_dir())
+        .collect();
+    runs.sort();
+    assert!(!runs.is_empty(), "{} is empty", results.display());
+    runs
+}
+
+#[test]
+fn every_committed_run_holds_its_whole_recording() {
+    for run in committed() {
+        for name in [
+            record::RUN,
+            record::FACTS,
+            record::SUMMARY,
+            record::EVENTS,
+            record::SAMPLES,
+            record::RESULT,
+            record::REPORT,
+        ] {
+            assert!(run.join(name).is_file(), "{} has no {name}", run.display());
+        }
+        let recording = record::read(&run).expect("reads");
+        assert!(
+            recording.damage.is_empty(),
+            "{}: {:?}",
+            run.display(),
+            recording.damage
+        );
+    }
+}
+
+#[test]
+fn every_committed_report_is_made_again_byte_for_byte() {
+    for run in committed() {
+        let (now, drawn) = report::render(&run).expect("renders");
+        let mut files = vec![(record::REPORT.to_owned(), report::markdown(&now, &drawn))];
+        for chart in &drawn {
+            files.push((
+                format!("{}/{}", record::CHARTS, chart.file),
+                chart.svg.clone(),
+            ));
+        }
+        let result = serde_json::to_string_pretty(report::result(&now)).expect("encodes");
+        files.push((record::RESULT.to_owned(), result + "\n"));
+        for (name, text) in files {
+            let path = run.join(&name);
+            if std::env::var_os("C1M_BLESS").is_some() {
+                fs::write(&path, &text).expect("writes");
+            }
+            let there = fs::read_to_string(&path).unwrap_or_default();
+            assert!(
+                there == text,
+                "{} is not what its recording makes today: {}",
+                path.display(),
+                first_difference(&there, &text)
+            );
+        }
+    }
+}
+
+fn first_difference(there: &str, now: &str) -> String {
+    let mut lines = there.lines().zip(now.lines());
+    match lines.find(|(there, now)| there != now) {
+        Some((there, now)) => format!("\n  there: {there}\n  today: {now}"),
+        None => "one is longer".to_owned(),
+    }
+}
