@@ -1,5 +1,5 @@
-//! `c1m doctor`: can this host do it, what is missing, and the command that cures it. Undoes what a crashed run has left, as
-//! every command does that looks at the host; otherwise changes nothing.
+//! `c1m doctor`: can this host do it, what is missing, and the command that cures it. Undoes nothing and sets nothing; with a
+//! Docker engine that can be used it starts small containers, says so, and removes them again.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -10,18 +10,20 @@ use serde::Serialize;
 
 use super::format::Format;
 use super::pipeline::random_number;
-use super::runtime_args::RuntimeArgs;
+use super::runtime_args::{RuntimeArgs, host_cannot};
 use super::scenario_args::ScenarioArgs;
 use super::{Exit, Failure, machine};
 use crate::domain::{
     Binding, BudgetRow, ConnCount, HostFacts, Limit, PlaceKind, RunId, SizeSource,
 };
-use crate::host::{self, Recovery};
+use crate::host;
 use crate::plan::{self, DockerSupport, PlaceDecision};
-use crate::provision::{self, WorkerProgram, docker};
+use crate::provision::{WorkerProgram, docker};
 use crate::scenario::{PlaceWish, Scenario};
 
-/// Looks whether this host can hold the connections, names what is missing, and the exact command that cures it.
+/// Looks whether this host can hold the connections, names what is missing, and the exact command that cures it. Changes
+/// no setting and undoes nothing. Where a Docker engine can be used, it makes the image of this binary, which stays, and
+/// starts small containers to find their limits, which are removed again.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
     #[command(flatten)]
@@ -136,7 +138,7 @@ fn container_limits(facts: &HostFacts) -> Option<Check> {
             (
                 State::Good,
                 format!(
-                    "{} soft, {hard} hard without asking; {most}; a worker needs no raised limit",
+                    "{} soft, {hard} hard without asking; {most}; a worker needs no raised limit (tried with containers, which are removed again)",
                     limits.given.0
                 ),
             )
@@ -151,34 +153,35 @@ fn container_limits(facts: &HostFacts) -> Option<Check> {
     })
 }
 
-/// What a crashed run has left, and whether some of it is still there.
+/// What a crashed run has left, and whether there is something. Nothing is undone.
 fn leftovers(runtime: &RuntimeArgs) -> Result<(Vec<Check>, bool), Failure> {
-    let recovery =
-        host::recover_unless_live(&runtime.open()?, provision::remove_object).map_err(|error| {
-            let hint = error.hint();
-            Failure::new(Exit::HostCannot, error).with_hint(hint)
-        })?;
-    let leaves_something = recovery.leaves_something();
-    let (name, state, cure) = match &recovery {
-        Recovery::LiveRun(_) => ("a run under way", State::Note, None),
-        Recovery::Done(_) if leaves_something => (
-            "left by a crashed run",
-            State::Bad,
-            Some("c1m restore; c1m clean".to_owned()),
-        ),
-        Recovery::Done(_) => ("left by a crashed run", State::Good, None),
+    let found = match runtime.find()? {
+        Some(runtime) => host::look(&runtime).map_err(host_cannot)?,
+        None => host::LeftOnHost::default(),
     };
-    let mut notes = recovery.notes();
-    if notes.is_empty() {
-        notes.push("nothing".to_owned());
-    }
-    let checks = notes.into_iter().map(|found| Check {
+    let check = |name: &str, state, found, cure: Option<&str>| Check {
         name: name.to_owned(),
         state,
         found,
-        cure: cure.clone(),
-    });
-    Ok((checks.collect(), leaves_something))
+        cure: cure.map(str::to_owned),
+    };
+    if let Some(who) = found.live_run {
+        return Ok((
+            vec![check("a run under way", State::Note, who, None)],
+            false,
+        ));
+    }
+    let name = "left by a crashed run";
+    let leaves_something = !found.journals.is_empty();
+    let mut checks: Vec<Check> = found
+        .journals
+        .into_iter()
+        .map(|journal| check(name, State::Bad, journal, Some("c1m restore")))
+        .collect();
+    if checks.is_empty() {
+        checks.push(check(name, State::Good, "nothing".to_owned(), None));
+    }
+    Ok((checks, leaves_something))
 }
 
 /// The oldest kernel that gives a thread a descriptor table of its own by `close_range`(2).

@@ -8,6 +8,7 @@ use std::{env, process};
 
 use super::caller::caller;
 use super::progress::Screen;
+use super::runtime_args::host_cannot;
 use super::{Exit, Failure, machine, restore};
 use crate::domain::{HostFacts, PlaceKind, RunId, RunVerdict, SettingScope};
 use crate::host::{self, Lock, Recovery, Runtime, Tuning};
@@ -57,10 +58,7 @@ pub(super) fn prepare(
         let hint = error.hint();
         Failure::new(Exit::HostCannot, error).with_hint(hint)
     })?;
-    let recovered = host::recover(runtime, &lock, provision::remove_object).map_err(|error| {
-        let hint = error.hint();
-        Failure::new(Exit::HostCannot, error).with_hint(hint)
-    })?;
+    let recovered = host::recover(runtime, &lock, provision::remove_object).map_err(host_cannot)?;
     if let Recovery::LiveRun(who) = recovered {
         return Err(Failure::new(Exit::HostCannot, who));
     }
@@ -69,6 +67,36 @@ pub(super) fn prepare(
     }
     // What a run finds on the host is what it puts back: never begin on a host that is still changed.
     restore::still_left(&recovered)?;
+    let (facts, plan) = look_and_plan(scenario, changes)?;
+    Ok(Prepared {
+        id,
+        facts,
+        plan,
+        lock,
+    })
+}
+
+/// The plan alone: takes no lock, makes no file, and undoes nothing. What a run would undo first is said.
+pub(super) fn preview(
+    scenario: &Scenario,
+    runtime: Option<&Runtime>,
+    changes: HostChanges,
+) -> Result<Plan, Failure> {
+    if let Some(runtime) = runtime {
+        let found = host::look(runtime).map_err(host_cannot)?;
+        match found.live_run {
+            Some(who) => tracing::warn!("{who}; a run would have to wait for it"),
+            None => {
+                for journal in found.journals {
+                    tracing::warn!("a run would first undo what a crashed one has left: {journal}");
+                }
+            }
+        }
+    }
+    Ok(look_and_plan(scenario, changes)?.1)
+}
+
+fn look_and_plan(scenario: &Scenario, changes: HostChanges) -> Result<(HostFacts, Plan), Failure> {
     let facts = machine::look()?;
     let plan = machine::plan(scenario, &facts)?;
     if changes == HostChanges::Forbidden && !plan.settings.host.is_empty() {
@@ -90,12 +118,7 @@ pub(super) fn prepare(
             "allow it with --allow-host-settings; they are put back afterwards",
         )));
     }
-    Ok(Prepared {
-        id,
-        facts,
-        plan,
-        lock,
-    })
+    Ok((facts, plan))
 }
 
 /// Carries out what was prepared, and writes the report.

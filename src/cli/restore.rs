@@ -5,7 +5,7 @@ use clap::Args;
 use super::clean::say;
 use super::runtime_args::{RuntimeArgs, host_cannot};
 use super::{Exit, Failure};
-use crate::host::{self, Lock, Recovery};
+use crate::host::{self, Recovery};
 use crate::provision;
 
 /// Puts back the settings of the host that a crashed run has changed. Every run does so by itself at its end, and every
@@ -20,13 +20,18 @@ pub(super) struct RestoreArgs {
 }
 
 pub(super) fn run(args: &RestoreArgs) -> Result<Exit, Failure> {
-    let runtime = args.runtime.open()?;
     if args.dry_run {
-        // The lock is held meanwhile: the journal of a live run is not for restoring.
-        let _lock = Lock::take(&runtime, None).map_err(|error| host_cannot(error.into()))?;
-        let left = host::left_behind(&runtime).map_err(host_cannot)?;
-        return say(&left, "would put back ", "nothing to restore");
+        let found = match args.runtime.find()? {
+            Some(runtime) => host::look(&runtime).map_err(host_cannot)?,
+            None => host::LeftOnHost::default(),
+        };
+        // The journal of a live run is not for restoring.
+        if let Some(who) = found.live_run {
+            return Err(Failure::new(Exit::HostCannot, who));
+        }
+        return say(&found.journals, "would put back ", "nothing to restore");
     }
+    let runtime = args.runtime.open()?;
     let recovery =
         host::recover_unless_live(&runtime, provision::remove_object).map_err(host_cannot)?;
     say(&notes(&recovery)?, "", "nothing to restore")?;

@@ -41,17 +41,18 @@ pub(super) struct RunArgs {
 
 pub(super) fn run(args: &RunArgs, quiet: bool) -> Result<Exit, Failure> {
     let scenario = args.scenario.load()?;
-    let runtime = args.runtime.open()?;
     let changes = if args.allow_host_settings {
         HostChanges::Allowed
     } else {
         HostChanges::Forbidden
     };
-    let prepared = pipeline::prepare(&scenario, &runtime, changes)?;
     if args.dry_run {
-        print(&prepared.plan.to_text())?;
+        let plan = pipeline::preview(&scenario, args.runtime.find()?.as_ref(), changes)?;
+        print(&plan.to_text())?;
         return Ok(Exit::Done);
     }
+    let runtime = args.runtime.open()?;
+    let prepared = pipeline::prepare(&scenario, &runtime, changes)?;
     // Whoever reads JSON lines wants nothing else between them.
     if !quiet && args.progress != ProgressChoice::Json {
         introduce(&prepared);

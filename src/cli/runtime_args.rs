@@ -24,11 +24,25 @@ impl RuntimeArgs {
         }
         .map_err(|error| host_cannot(error.into()))
     }
+
+    /// Finds the directory where it is there already; makes nothing.
+    pub(super) fn find(&self) -> Result<Option<Runtime>, Failure> {
+        match &self.runtime_dir {
+            Some(path) => Runtime::find_at(path),
+            None => Runtime::find(std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)),
+        }
+        .map_err(|error| host_cannot(error.into()))
+    }
 }
 
-/// A failure around lock and journal: nothing was started, nothing changed.
+/// A failure around lock and journal: nothing was started, nothing changed. Where a journal cannot be read, an earlier run
+/// may have left the host changed.
 #[allow(clippy::needless_pass_by_value)] // for `map_err`
 pub(super) fn host_cannot(error: HostError) -> Failure {
     let hint = error.hint();
-    Failure::new(Exit::HostCannot, error).with_hint(hint)
+    let exit = match error {
+        HostError::Journal(_) => Exit::HostChanged,
+        HostError::Lock(_) | HostError::Runtime(_) => Exit::HostCannot,
+    };
+    Failure::new(exit, error).with_hint(hint)
 }

@@ -21,7 +21,10 @@ impl HostError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Journal(_) => None,
+            Self::Journal(error) => Some(format!(
+                "an earlier run may have left the host changed: look at {}",
+                error.path.display()
+            )),
             Self::Lock(error) => error.hint(),
             Self::Runtime(error) => Some(error.hint()),
         }

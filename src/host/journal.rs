@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::RunId;
-use crate::kernel::sys::process;
+use crate::kernel::identity::{Life, ProcessIdentity};
 use crate::kernel::sysctl::SettingStore;
 
 use super::Runtime;
@@ -28,27 +28,66 @@ pub struct JournalOwner {
     pub start_time: Option<u64>,
     /// The kernel's identity of the boot; settings of another boot are gone.
     pub boot_id: Option<String>,
+    /// The inode of its process namespace: `pid` is a number in there.
+    #[serde(default)]
+    pub pid_namespace: Option<u64>,
+    /// The inode of its time namespace: `start_time` is counted in there.
+    #[serde(default)]
+    pub time_namespace: Option<u64>,
+    /// Its user.
+    #[serde(default)]
+    pub uid: Option<u32>,
 }
 
 impl JournalOwner {
     /// This process.
     #[must_use]
     pub fn current(run: &RunId, store: &dyn SettingStore) -> Self {
-        let pid = std::process::id();
+        let own = ProcessIdentity::current();
         Self {
             journal: FORMAT,
             run: run.clone(),
-            pid,
-            start_time: process::start_time(pid),
+            pid: own.pid,
+            start_time: own.start_time,
             boot_id: boot_id(store),
+            pid_namespace: own.pid_namespace,
+            time_namespace: own.time_namespace,
+            uid: own.uid,
         }
     }
 
-    /// Whether the process that wrote it still runs, and is not the one that asks.
-    pub(super) fn is_running_elsewhere(&self) -> bool {
-        self.pid != std::process::id()
-            && self.start_time.is_some()
-            && process::start_time(self.pid) == self.start_time
+    /// Why the process that wrote it may still run, and is not the one that asks. For a journal of the boot `now`.
+    pub(super) fn may_run_elsewhere(&self, now: Option<&str>) -> Option<String> {
+        let own = ProcessIdentity::current();
+        let of_another_boot = match (self.boot_id.as_deref(), now) {
+            (Some(then), Some(now)) => then != now,
+            _ => false,
+        };
+        if of_another_boot {
+            return None;
+        }
+        let it = ProcessIdentity {
+            pid: self.pid,
+            start_time: self.start_time,
+            boot_id: own.boot_id.clone(),
+            // Journals of earlier versions do not say: they were written where they are read.
+            pid_namespace: self.pid_namespace.or(own.pid_namespace),
+            time_namespace: self
+                .pid_namespace
+                .map_or(own.time_namespace, |_| self.time_namespace),
+            uid: self.uid,
+        };
+        if it.pid == own.pid && it.pid_namespace == own.pid_namespace {
+            return None;
+        }
+        match it.life() {
+            Life::Gone | Life::GoneWithItsBoot => None,
+            Life::Alive => Some(format!(
+                "run {} is at work here: process {}",
+                self.run, self.pid
+            )),
+            Life::Unknown(why) => Some(format!("run {} may be at work here: {why}", self.run)),
+        }
     }
 }
 
@@ -228,6 +267,8 @@ pub(super) struct LeftJournal {
     pub(super) path: PathBuf,
     /// Whose it is; absent where not even the first line was finished, and then nothing was changed.
     pub(super) owner: Option<JournalOwner>,
+    /// Why it is not understood, where it is not: then nobody knows what was changed.
+    pub(super) unreadable: Option<String>,
     /// Its entries, oldest first.
     pub(super) entries: Vec<JournalEntry>,
 }
@@ -273,21 +314,53 @@ pub(super) fn remove(path: &Path) -> Result<(), JournalError> {
     path.parent().map_or(Ok(()), sync_folder).map_err(failed)
 }
 
+/// A line without its end was being written when its writer stopped, so the change that it speaks of was never made. A line
+/// with its end was synced before the change: where it is not understood, something may have been changed.
 fn parse(path: PathBuf, bytes: &[u8]) -> LeftJournal {
     let mut lines = bytes
         .split_inclusive(|byte| *byte == b'\n')
-        .filter(|line| line.ends_with(b"\n"));
-    let owner = lines
-        .next()
-        .and_then(|line| serde_json::from_slice(line).ok());
-    let entries = lines
-        .filter_map(|line| serde_json::from_slice(line).ok())
-        .collect();
-    LeftJournal {
+        .filter(|line| line.ends_with(b"\n"))
+        .zip(1_usize..);
+    let mut journal = LeftJournal {
         path,
-        owner,
-        entries,
+        owner: None,
+        unreadable: None,
+        entries: Vec::new(),
+    };
+    let Some((first, _)) = lines.next() else {
+        return journal;
+    };
+    let version = serde_json::from_slice::<Version>(first);
+    match (version, serde_json::from_slice::<JournalOwner>(first)) {
+        (Ok(Version { journal: FORMAT }), Ok(owner)) => journal.owner = Some(owner),
+        (Ok(Version { journal: FORMAT }), Err(error)) | (Err(error), _) => {
+            journal.unreadable = Some(format!("its first line is not understood: {error}"));
+            return journal;
+        }
+        (Ok(Version { journal: version }), _) => {
+            journal.unreadable = Some(format!(
+                "it is of format {version}, and this program reads format {FORMAT}"
+            ));
+            return journal;
+        }
     }
+    for (line, number) in lines {
+        match serde_json::from_slice(line) {
+            Ok(entry) => journal.entries.push(entry),
+            Err(error) => {
+                journal
+                    .unreadable
+                    .get_or_insert_with(|| format!("its line {number} is not understood: {error}"));
+            }
+        }
+    }
+    journal
+}
+
+/// Of a first line, what every format has.
+#[derive(Deserialize)]
+struct Version {
+    journal: u32,
 }
 
 /// A new name is on disk once its folder is.

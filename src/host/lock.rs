@@ -107,6 +107,29 @@ impl Lock {
     }
 }
 
+impl Lock {
+    /// Looks whether somebody holds it, and makes and writes nothing: an error says who.
+    pub fn look(runtime: &Runtime) -> Result<(), LockError> {
+        let path = runtime.path().join(LOCK_FILE);
+        let failed = |source| LockError::File {
+            path: path.clone(),
+            source,
+        };
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
+        match flock::try_exclusive(&file).map_err(failed)? {
+            // It is let go at once: the file closes here.
+            Taken::Ours => Ok(()),
+            Taken::Busy => Err(LockError::Held {
+                holder: read_holder(&mut file),
+            }),
+        }
+    }
+}
+
 fn open(path: &Path) -> io::Result<File> {
     let file = File::options()
         .read(true)
@@ -159,7 +182,10 @@ mod tests {
                 std::process::id()
             )
         );
+        let looked = Lock::look(&runtime).expect_err("sees it");
+        assert_eq!(looked.to_string(), error.to_string());
         drop(first);
+        Lock::look(&runtime).expect("nobody is there");
         Lock::take(&runtime, None).expect("takes it");
     }
 }

@@ -13,7 +13,9 @@ pub use error::HostError;
 pub use facts::{FactsError, probe};
 pub use journal::{Durable, JournalEntry, JournalError, JournalFile, JournalOwner};
 pub use lock::{Holder, Lock, LockError};
-pub use recover::{Recovered, Recovery, left_behind, recover, recover_unless_live, recover_with};
-pub use runtime::{Readers, Runtime, RuntimeError};
+pub use recover::{
+    LeftOnHost, Recovered, Recovery, left_behind, look, recover, recover_unless_live, recover_with,
+};
+pub use runtime::{Readers, Runtime, RuntimeError, is_root, user};
 pub use setting::{look_at_all, write_all};
 pub use tuning::{ObjectRemover, Restoration, Tuning};

@@ -1,5 +1,7 @@
 //! What a crashed run left behind is undone by the next command: found by its journal, never taken from a live run.
 
+use std::path::Path;
+
 use crate::domain::{RestoreOutcome, RunId};
 use crate::kernel::sysctl::{SettingStore, Sysctl};
 
@@ -23,6 +25,8 @@ pub struct Recovered {
     pub run: Option<RunId>,
     /// Why the journal was dropped without undoing anything, where it was.
     pub dropped: Option<String>,
+    /// Why the journal was left as it is and nothing was undone, where it was: something may still be changed.
+    pub kept: Option<String>,
     /// What was undone.
     pub restoration: Restoration,
 }
@@ -42,7 +46,9 @@ impl Recovery {
     pub fn leaves_something(&self) -> bool {
         match self {
             Self::LiveRun(_) => false,
-            Self::Done(all) => all.iter().any(|one| !one.restoration.is_complete()),
+            Self::Done(all) => all
+                .iter()
+                .any(|one| one.kept.is_some() || !one.restoration.is_complete()),
         }
     }
 }
@@ -52,6 +58,9 @@ impl Recovered {
         let run = self.run.as_ref().map_or("a run", RunId::as_str);
         if let Some(why) = &self.dropped {
             return vec![format!("the journal of {run} was dropped: {why}")];
+        }
+        if let Some(why) = &self.kept {
+            return vec![why.clone()];
         }
         let settings = self.restoration.settings.iter().map(|(key, outcome)| {
             let what = match outcome {
@@ -79,6 +88,35 @@ impl Recovered {
     }
 }
 
+/// What is there of crashed runs, found without changing anything.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct LeftOnHost {
+    /// A run that is under way, or may be: the journals may be its own.
+    pub live_run: Option<String>,
+    /// A sentence for each journal.
+    pub journals: Vec<String>,
+}
+
+/// Looks for journals and for a live run, without taking the lock: nothing is made, written or undone.
+pub fn look(runtime: &Runtime) -> Result<LeftOnHost, HostError> {
+    let held = match Lock::look(runtime) {
+        Ok(()) => None,
+        Err(held @ LockError::Held { .. }) => Some(held.to_string()),
+        Err(error) => return Err(error.into()),
+    };
+    let boot = journal::boot_id(&Sysctl::system());
+    let left = journal::read_all(runtime)?;
+    let live_run = held.or_else(|| {
+        left.iter()
+            .filter_map(|journal| journal.owner.as_ref())
+            .find_map(|owner| owner.may_run_elsewhere(boot.as_deref()))
+    });
+    Ok(LeftOnHost {
+        live_run,
+        journals: left_behind(runtime)?,
+    })
+}
+
 /// What crashed runs left, a sentence for each journal; nothing is undone. Says nothing about whose runs still live.
 pub fn left_behind(runtime: &Runtime) -> Result<Vec<String>, HostError> {
     let describe = |journal: LeftJournal| {
@@ -86,6 +124,9 @@ pub fn left_behind(runtime: &Runtime) -> Result<Vec<String>, HostError> {
             .owner
             .as_ref()
             .map_or("?", |owner| owner.run.as_str());
+        if let Some(why) = &journal.unreadable {
+            return not_understood(&journal.path, why);
+        }
         let entries: Vec<String> = journal
             .entries
             .iter()
@@ -105,6 +146,13 @@ pub fn left_behind(runtime: &Runtime) -> Result<Vec<String>, HostError> {
         .into_iter()
         .map(describe)
         .collect())
+}
+
+fn not_understood(path: &Path, why: &str) -> String {
+    format!(
+        "the journal {} was left alone: {why}; what it names may still be changed: restore with the version that wrote it, or put it back by hand and remove the file",
+        path.display()
+    )
 }
 
 /// Undoes what crashed runs left, unless a run is under way: called at the beginning of every command that looks at the
@@ -145,16 +193,15 @@ fn recover_locked(
     remove_object: ObjectRemover,
 ) -> Result<Recovery, HostError> {
     let left = journal::read_all(runtime)?;
+    let boot = journal::boot_id(store);
     // The lock says that nobody is there. Should its file have been removed under a live run, the process says otherwise.
-    if let Some(owner) = left
+    if let Some(who) = left
         .iter()
         .filter_map(|journal| journal.owner.as_ref())
-        .find(|owner| owner.is_running_elsewhere())
+        .find_map(|owner| owner.may_run_elsewhere(boot.as_deref()))
     {
-        let text = format!("run {} is at work here: process {}", owner.run, owner.pid);
-        return Ok(Recovery::LiveRun(text));
+        return Ok(Recovery::LiveRun(who));
     }
-    let boot = journal::boot_id(store);
     let recovered = left
         .into_iter()
         .map(|journal| undo(journal, boot.as_deref(), store, remove_object))
@@ -168,14 +215,24 @@ fn undo(
     store: &dyn SettingStore,
     remove_object: ObjectRemover,
 ) -> Result<Recovered, HostError> {
-    let dropped = match &journal.owner {
-        None => Some("it was not finished: nothing had been changed yet".to_owned()),
-        Some(owner) => match (owner.boot_id.as_deref(), boot) {
-            (Some(then), Some(now)) if then != now => {
-                Some("it is of another boot: its settings went with it".to_owned())
-            }
-            _ => None,
-        },
+    let of_another_boot = journal.owner.as_ref().is_some_and(
+        |owner| matches!((owner.boot_id.as_deref(), boot), (Some(then), Some(now)) if then != now),
+    );
+    let run = journal.owner.as_ref().map(|owner| owner.run.clone());
+    let dropped = if of_another_boot {
+        Some("it is of another boot: its settings went with it".to_owned())
+    } else if let Some(why) = &journal.unreadable {
+        // Undoing a part could write a value of ours back as if it had been found: all of it is left.
+        return Ok(Recovered {
+            run,
+            dropped: None,
+            kept: Some(not_understood(&journal.path, why)),
+            restoration: Restoration::default(),
+        });
+    } else if journal.owner.is_none() {
+        Some("it was not finished: nothing had been changed yet".to_owned())
+    } else {
+        None
     };
     let restoration = if dropped.is_some() {
         journal::remove(&journal.path)?;
@@ -184,8 +241,9 @@ fn undo(
         tuning::undo(&journal.entries, &journal.path, store, remove_object)
     };
     Ok(Recovered {
-        run: journal.owner.map(|owner| owner.run),
+        run,
         dropped,
+        kept: None,
         restoration,
     })
 }

@@ -51,11 +51,21 @@ impl Runtime {
     /// `xdg_runtime_dir` (the variable `XDG_RUNTIME_DIR`) or `/run/user/UID`; else `/tmp/c1m-UID`. The same folder is found
     /// from inside a user namespace of our own.
     pub fn open(xdg_runtime_dir: Option<PathBuf>) -> Result<Self, RuntimeError> {
+        let (path, readers) = Self::place(xdg_runtime_dir);
+        Self::at(path, readers)
+    }
+
+    /// The same folder where it is there already; nothing is made.
+    pub fn find(xdg_runtime_dir: Option<PathBuf>) -> Result<Option<Self>, RuntimeError> {
+        Self::find_at(Self::place(xdg_runtime_dir).0)
+    }
+
+    fn place(xdg_runtime_dir: Option<PathBuf>) -> (PathBuf, Readers) {
         let uid = userns::effective_uid();
         // In a user namespace of our own we are 0, but /run belongs to somebody who has no number there.
         let run = Path::new("/run");
         if uid == 0 && run.metadata().is_ok_and(|run| run.uid() == 0) {
-            return Self::at(run.join("c1m"), Readers::All);
+            return (run.join("c1m"), Readers::All);
         }
         let outer = userns::outer_uid();
         let candidates = [
@@ -72,7 +82,7 @@ impl Runtime {
             Some(folder) => folder.join("c1m"),
             None => PathBuf::from(format!("/tmp/c1m-{outer}")),
         };
-        Self::at(path, Readers::Owner)
+        (path, Readers::Owner)
     }
 
     /// A folder that is made where it is missing, and must belong to the caller alone.
@@ -87,8 +97,24 @@ impl Runtime {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(make(error)),
         }
+        Self::trust(path)
+    }
+
+    /// A folder that must belong to the caller alone, where it is there already; nothing is made.
+    pub fn find_at(path: impl Into<PathBuf>) -> Result<Option<Self>, RuntimeError> {
+        let path = path.into();
+        match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            _ => Self::trust(path).map(Some),
+        }
+    }
+
+    fn trust(path: PathBuf) -> Result<Self, RuntimeError> {
         // Not `metadata`: in /tmp anybody may have put a link here.
-        let found = fs::symlink_metadata(&path).map_err(make)?;
+        let found = fs::symlink_metadata(&path).map_err(|source| RuntimeError::Make {
+            path: path.clone(),
+            source,
+        })?;
         let untrusted = |why: String| RuntimeError::Untrusted {
             path: path.clone(),
             why,
@@ -111,6 +137,18 @@ impl Runtime {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// The user that this process is, outside of a user namespace of its own.
+#[must_use]
+pub fn user() -> u32 {
+    userns::outer_uid()
+}
+
+/// Whether this process is root outside of every user namespace of its own, and so may give files to others.
+#[must_use]
+pub fn is_root() -> bool {
+    userns::outer_uid() == 0 && userns::effective_uid() == 0
 }
 
 /// Who may read what is in the folder.

@@ -3,6 +3,7 @@
 pub mod btf;
 pub mod cgroup;
 pub mod clock;
+pub mod identity;
 pub mod kmsg;
 pub mod netlink;
 pub mod object_sizes;

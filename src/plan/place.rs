@@ -108,7 +108,7 @@ fn docker_offer(facts: &HostFacts, docker: DockerSupport) -> Offer {
         let gap = facts.docker.gap().unwrap_or("no engine answers");
         return Err((
             format!("no Docker engine to use: {gap}"),
-            "start the Docker daemon, or use --place netns".to_owned(),
+            "put that right, or use --place netns".to_owned(),
         ));
     };
     if let Some(why) = &engine.unusable {

@@ -3,7 +3,6 @@
 //! to nothing in its environment.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -15,15 +14,16 @@ use std::time::{Duration, Instant};
 
 use crate::control::{CodecError, Command, Event, LineReader, write_line};
 use crate::domain::{RunId, WorkerId};
-use crate::kernel::sys::process::{self, ProcessHandle};
+use crate::kernel::identity::ProcessIdentity;
+use crate::kernel::sys::process::ProcessHandle;
 
 use super::{ExitReport, FromWorker, Inbox, ProvisionError, WorkerHandle};
 
 /// The variable in a worker's environment that says which run it belongs to: how `c1m clean` knows an orphan.
 pub const RUN_VARIABLE: &str = "C1M_RUN";
 
-/// The variable in a worker's environment that says who its runner is: number and start time of the process.
-pub(super) const RUNNER_VARIABLE: &str = "C1M_RUNNER";
+/// The variable in a worker's environment that says who its runner is: the text of a [`ProcessIdentity`].
+pub const RUNNER_VARIABLE: &str = "C1M_RUNNER";
 
 /// What a worker executes.
 #[derive(Debug, Clone)]
@@ -63,7 +63,7 @@ impl WorkerProgram {
             .args(&self.arguments)
             .env_clear()
             .env(RUN_VARIABLE, run.as_str())
-            .env(RUNNER_VARIABLE, Runner::current().to_string())
+            .env(RUNNER_VARIABLE, ProcessIdentity::current().to_string())
             .envs(
                 KEPT_VARIABLES
                     .iter()
@@ -76,44 +76,6 @@ impl WorkerProgram {
         command.spawn().map_err(|error| {
             ProvisionError::new(format!("start {worker} ({})", self.path.display()), error)
         })
-    }
-}
-
-/// A runner, told from every other process that had or will have its number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Runner {
-    pid: u32,
-    start_time: u64,
-}
-
-impl Runner {
-    fn current() -> Self {
-        let pid = std::process::id();
-        Self {
-            pid,
-            // 0 is no process's: a worker whose runner cannot be told apart is an orphan to `c1m clean`, and to nobody else.
-            start_time: process::start_time(pid).unwrap_or(0),
-        }
-    }
-
-    /// From the text that [`fmt::Display`] makes.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (pid, start_time) = text.split_once(':')?;
-        Some(Self {
-            pid: pid.parse().ok()?,
-            start_time: start_time.parse().ok()?,
-        })
-    }
-
-    /// Whether it is still there.
-    pub(super) fn is_alive(self) -> bool {
-        process::start_time(self.pid) == Some(self.start_time)
-    }
-}
-
-impl fmt::Display for Runner {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}:{}", self.pid, self.start_time)
     }
 }
 

@@ -16,9 +16,9 @@ use crate::domain::{HostIndex, PlaceMaking, PlannedWorker, RunId, SettingRecord,
 use crate::host::Tuning;
 use crate::plan::Plan;
 
-pub use child::{RUN_VARIABLE, WorkerProgram};
+pub use child::{RUN_VARIABLE, RUNNER_VARIABLE, WorkerProgram};
 pub use docker::remove_object;
-pub use orphans::{Orphan, orphans};
+pub use orphans::{Orphan, Orphans, orphans};
 pub use user::{enter_user_namespace, user_namespace_allowed};
 
 /// Makes the place that the plan asks for, its workers being this binary. What it makes on the host itself, such as packet
@@ -112,6 +112,21 @@ impl ProvisionError {
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+/// Something that may belong to a live run, because it cannot be told whether its runner is alive: it is left alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsure {
+    /// What, as `container c1m-0123abcd-server`.
+    pub what: String,
+    /// Why it cannot be told.
+    pub why: String,
+}
+
+impl fmt::Display for Unsure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.what, self.why)
     }
 }
 

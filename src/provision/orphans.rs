@@ -5,15 +5,15 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::domain::RunId;
-use crate::kernel::sys::process::{self, ProcessHandle};
+use crate::kernel::identity::{self, Life, ProcessIdentity};
+use crate::kernel::sys::process::ProcessHandle;
 use crate::kernel::sys::userns;
 
-use super::child::{RUNNER_VARIABLE, Runner};
-use super::{ProvisionError, RUN_VARIABLE};
+use super::child::RUNNER_VARIABLE;
+use super::{ProvisionError, RUN_VARIABLE, Unsure};
 
 /// A worker without a runner.
 #[derive(Debug)]
@@ -22,49 +22,60 @@ pub struct Orphan {
     pub pid: u32,
     /// The run that it belonged to.
     pub run: RunId,
-    start_time: Option<u64>,
     process: ProcessHandle,
 }
 
 impl Orphan {
-    /// Ends it, and waits until it is gone.
+    /// Ends it, and waits until its last thread is gone, and with it every socket that a thread held.
     ///
     /// # Errors
     /// When it stays.
     pub fn end(&self) -> Result<(), ProvisionError> {
         let what = || format!("end process {} of run {}", self.pid, self.run);
-        self.process
-            .kill()
-            .map_err(|error| ProvisionError::new(what(), error))?;
-        let deadline = Instant::now() + LONGEST_EXIT;
-        while self.start_time.is_some() && process::start_time(self.pid) == self.start_time {
-            if Instant::now() >= deadline {
-                let why = format!(
-                    "it is still there {} s after SIGKILL",
-                    LONGEST_EXIT.as_secs()
-                );
-                return Err(ProvisionError::new(what(), why).with_hint(
-                    "a process with many connections dies slowly: try again in a minute",
-                ));
-            }
-            thread::sleep(LOOK_EVERY);
+        let failed = |error| ProvisionError::new(what(), error);
+        self.process.kill().map_err(failed)?;
+        let ended = self
+            .process
+            .wait_until(Instant::now() + LONGEST_EXIT)
+            .map_err(failed)?;
+        if ended {
+            return Ok(());
         }
-        Ok(())
+        let why = format!(
+            "it is still there {} s after SIGKILL",
+            LONGEST_EXIT.as_secs()
+        );
+        Err(ProvisionError::new(what(), why)
+            .with_hint("a process with many connections dies slowly: try again in a minute"))
     }
 }
 
-/// The orphans of the calling user on this machine, containers left out: those are found by their labels.
-///
-/// # Errors
-/// When `/proc` cannot be read.
-pub fn orphans() -> Result<Vec<Orphan>, ProvisionError> {
-    find(Path::new("/proc"))
-        .map_err(|error| ProvisionError::new("look for orphans in /proc", error))
+/// Workers of the calling user in this process namespace, as far as their runners are not alive.
+#[derive(Debug, Default)]
+pub struct Orphans {
+    /// Their runners are gone.
+    pub gone: Vec<Orphan>,
+    /// It cannot be told whether their runners are alive.
+    pub unsure: Vec<Unsure>,
 }
 
-fn find(proc: &Path) -> io::Result<Vec<Orphan>> {
+/// The orphans of the calling user in this process namespace, containers left out: those are found by their labels.
+///
+/// # Errors
+/// When `/proc` cannot be read, or is not that of this process namespace.
+pub fn orphans() -> Result<Orphans, ProvisionError> {
+    let failed = |why: &dyn std::fmt::Display| {
+        ProvisionError::new("look for orphans in /proc", why)
+            .with_hint("mount /proc for this process namespace: unshare --mount-proc")
+    };
+    // Its numbers would be taken for those of other processes.
+    identity::proc_is_ours().map_err(|why| failed(&why))?;
+    find(Path::new("/proc")).map_err(|error| failed(&error))
+}
+
+fn find(proc: &Path) -> io::Result<Orphans> {
     let own = Seen::of(&proc.join("self"))?;
-    let mut found = Vec::new();
+    let mut found = Orphans::default();
     for entry in fs::read_dir(proc)? {
         let Some(pid) = entry?
             .file_name()
@@ -74,30 +85,47 @@ fn find(proc: &Path) -> io::Result<Vec<Orphan>> {
             continue;
         };
         // The handle comes first: whatever is read afterwards is either of this process or of none.
-        let Ok(handle) = ProcessHandle::open(pid) else {
+        let Ok(process) = ProcessHandle::open(pid) else {
             continue;
         };
-        let Some(run) = orphan_of(proc, pid, &own) else {
+        let Some((run, life)) = worker(proc, pid, &own) else {
             continue;
         };
-        found.push(Orphan {
-            pid,
-            run,
-            start_time: process::start_time(pid),
-            process: handle,
-        });
+        match life {
+            Life::Alive => {}
+            Life::Gone => found.gone.push(Orphan { pid, run, process }),
+            Life::GoneWithItsBoot => found.unsure.push(Unsure {
+                what: format!("process {pid} of run {run}"),
+                why: "its runner is of another boot, and it is not".to_owned(),
+            }),
+            Life::Unknown(why) => found.unsure.push(Unsure {
+                what: format!("process {pid} of run {run}"),
+                why,
+            }),
+        }
     }
     Ok(found)
 }
 
-/// The run that a process belongs to, if it is an orphan of ours. What may not be looked at is not ours.
-fn orphan_of(proc: &Path, pid: u32, own: &Seen) -> Option<RunId> {
+/// The run that a process belongs to, if it is a worker of ours, and whether its runner is alive. What may not be looked
+/// at is not ours.
+fn worker(proc: &Path, pid: u32, own: &Seen) -> Option<(RunId, Life)> {
     let seen = Seen::of(&proc.join(pid.to_string())).ok()?;
-    let run = seen.run?;
+    let (run, runner) = (seen.run?, seen.runner?);
     let is_ours = seen.uid == userns::effective_uid()
         && seen.pid_namespace == own.pid_namespace
         && seen.program == own.program;
-    (is_ours && !seen.runner?.is_alive()).then_some(run)
+    is_ours.then(|| {
+        let life = ProcessIdentity::parse(&runner).map_or_else(
+            || {
+                Life::Unknown(format!(
+                    "what it says of its runner is not understood: {runner:?}"
+                ))
+            },
+            |runner| runner.life(),
+        );
+        (run, life)
+    })
 }
 
 /// A process as far as it matters here.
@@ -107,7 +135,8 @@ struct Seen {
     program: PathBuf,
     pid_namespace: PathBuf,
     run: Option<RunId>,
-    runner: Option<Runner>,
+    /// What it says of its runner.
+    runner: Option<String>,
 }
 
 impl Seen {
@@ -120,7 +149,7 @@ impl Seen {
             program: PathBuf::from(name.trim_end_matches(REPLACED)),
             pid_namespace: folder.join("ns/pid").read_link()?,
             run: variable(&environment, RUN_VARIABLE).and_then(RunId::parse),
-            runner: variable(&environment, RUNNER_VARIABLE).and_then(Runner::parse),
+            runner: variable(&environment, RUNNER_VARIABLE).map(str::to_owned),
         })
     }
 }
@@ -139,8 +168,6 @@ const REPLACED: &str = " (deleted)";
 /// As long as a place waits for its workers.
 const LONGEST_EXIT: Duration = Duration::from_secs(60);
 
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +185,7 @@ mod tests {
     fn this_process_is_no_orphan() {
         let pids: Vec<u32> = orphans()
             .expect("looks")
+            .gone
             .iter()
             .map(|one| one.pid)
             .collect();

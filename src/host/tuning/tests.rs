@@ -140,6 +140,9 @@ fn dead_owner(boot: &str) -> JournalOwner {
         pid: 1,
         start_time: Some(u64::MAX),
         boot_id: Some(boot.to_owned()),
+        pid_namespace: None,
+        time_namespace: None,
+        uid: None,
     }
 }
 

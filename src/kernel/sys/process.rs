@@ -4,7 +4,9 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 /// A handle to one process, which stays that process even when its number is given to another (Linux 5.3).
@@ -32,6 +34,34 @@ impl ProcessHandle {
             Err(errno) => Err(errno.into()),
         }
     }
+
+    /// Whether it has ended: every thread of it, and so each with its table of descriptors and the sockets in it.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.wait_until(Instant::now()).unwrap_or(false)
+    }
+
+    /// Waits until it has ended, at most until `deadline`, and says whether it has. A pidfd becomes readable when the last
+    /// thread is gone; the state in `/proc/PID/stat` is that of the first thread, which may go long before the others.
+    pub fn wait_until(&self, deadline: Instant) -> io::Result<bool> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut watched = [PollFd::new(&self.descriptor, PollFlags::IN)];
+            match rustix::event::poll(&mut watched, Some(&timespec(left))) {
+                Ok(0) if !deadline.saturating_duration_since(Instant::now()).is_zero() => {}
+                Ok(ready) => return Ok(ready > 0),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: duration.subsec_nanos().into(),
+    }
 }
 
 /// When the process began, in clock ticks since the machine did: the 22nd field of `/proc/PID/stat`, see proc(5). Nothing
@@ -41,8 +71,14 @@ pub fn start_time(pid: u32) -> Option<u64> {
     parse_start_time(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// When this process began, even where the numbers in /proc are those of another process namespace.
+#[must_use]
+pub fn own_start_time() -> Option<u64> {
+    parse_start_time(&fs::read_to_string("/proc/self/stat").ok()?)
+}
+
 /// The second field is the name in parentheses, and may itself contain spaces and parentheses.
-fn parse_start_time(stat: &str) -> Option<u64> {
+pub(in crate::kernel) fn parse_start_time(stat: &str) -> Option<u64> {
     let (_, behind_name) = stat.rsplit_once(')')?;
     let mut fields = behind_name.split_ascii_whitespace();
     let state = fields.next()?;

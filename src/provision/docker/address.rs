@@ -2,12 +2,16 @@
 //! `DOCKER_CONTEXT` or the current context of `config.json`, then the system's socket, then a rootless one.
 
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 /// The socket of an engine that root runs.
 const SYSTEM_SOCKET: &str = "/var/run/docker.sock";
+
+/// What names an address that nothing else names.
+const BY_DEFAULT: &str = "the default socket";
 
 /// What of the process's environment has a say in where the engine is.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -54,7 +58,7 @@ impl Surroundings {
             Some(path) if !may_connect(system) && path.exists() => {
                 EngineAddress::new(&format!("unix://{}", path.display()), "the rootless socket")
             }
-            _ => EngineAddress::new(&format!("unix://{SYSTEM_SOCKET}"), "the default socket"),
+            _ => EngineAddress::new(&format!("unix://{SYSTEM_SOCKET}"), BY_DEFAULT),
         })
     }
 
@@ -62,7 +66,7 @@ impl Surroundings {
     fn named_context(&self) -> Result<Option<String>, String> {
         let current = match (&self.context, &self.config) {
             (Some(name), _) => Some(name.clone()),
-            (None, Some(dir)) => current_context(&dir.join("config.json"))?,
+            (None, Some(dir)) => current_context(&dir.join("config.json")),
             (None, None) => None,
         };
         Ok(current.filter(|name| name != "default"))
@@ -116,6 +120,11 @@ impl EngineAddress {
         }
     }
 
+    /// Whether nothing named it, and it is where the system's engine is by default.
+    pub(super) fn is_default(&self) -> bool {
+        self.named_by == BY_DEFAULT
+    }
+
     /// How it is reached.
     pub(super) fn transport(&self) -> Transport {
         if let Some(path) = self.url.strip_prefix("unix://") {
@@ -140,17 +149,28 @@ fn may_connect(socket: &Path) -> bool {
     std::os::unix::net::UnixStream::connect(socket).is_ok()
 }
 
-/// The `currentContext` of Docker's `config.json`; nothing where there is no such file.
-fn current_context(path: &Path) -> Result<Option<String>, String> {
+/// The `currentContext` of Docker's `config.json`; nothing where there is no such file. One that cannot be read or
+/// understood is warned of and passed over, as the `docker` command does: it may be that of another user's home.
+fn current_context(path: &Path) -> Option<String> {
+    let passed_over = |why: String| {
+        // The engine is looked for several times, and once is enough.
+        WARNED.call_once(|| {
+            tracing::warn!("{why}; going on without it, with the default Docker engine");
+        });
+        None
+    };
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => return passed_over(format!("cannot read {}: {error}", path.display())),
     };
-    let config: ClientConfig = serde_json::from_str(&text)
-        .map_err(|error| format!("cannot understand {}: {error}", path.display()))?;
-    Ok(config.current_context.filter(|name| !name.is_empty()))
+    match serde_json::from_str::<ClientConfig>(&text) {
+        Ok(config) => config.current_context.filter(|name| !name.is_empty()),
+        Err(error) => passed_over(format!("cannot understand {}: {error}", path.display())),
+    }
 }
+
+static WARNED: Once = Once::new();
 
 /// Digits of a digest, as file names and labels have them.
 pub(super) fn hexadecimal(bytes: &[u8]) -> String {
@@ -256,6 +276,22 @@ mod tests {
                 .expect_err("no such context")
                 .contains("context gone")
         );
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_be_read_or_understood_is_passed_over() {
+        let broken = tempfile::tempdir().expect("a directory");
+        std::fs::write(broken.path().join("config.json"), "{").expect("written");
+        let no_file = tempfile::tempdir().expect("a directory");
+        // Reading a directory fails for root too.
+        std::fs::create_dir(no_file.path().join("config.json")).expect("made");
+        for dir in [&broken, &no_file] {
+            let around = Surroundings {
+                config: Some(dir.path().to_owned()),
+                ..Surroundings::default()
+            };
+            assert!(around.engine().expect("an address").is_default());
+        }
     }
 
     #[test]

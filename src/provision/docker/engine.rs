@@ -2,9 +2,13 @@
 //! is async; it runs on a thread of its own here, and everything outside this folder calls blocking functions.
 
 use std::future::Future;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use bollard::errors::Error;
@@ -13,9 +17,15 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::address::{EngineAddress, Surroundings, Transport};
+use super::nearness::{Found, Here, Listener, Witness, is_of_container, judge, prove_here};
 use crate::domain::{DockerFacts, Reading};
 use crate::kernel;
 use crate::provision::ProvisionError;
+
+/// How long after a process ended the engine may still call its container running: it gives up on one after ten seconds.
+const LATEST_NEWS: Duration = Duration::from_secs(15);
+
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The lowest API that is tried: Engine 20.10.
 const LOWEST_API: (usize, usize) = (1, 41);
@@ -62,13 +72,20 @@ impl Engine {
             why: error.to_string(),
             hint: None,
         })?);
+        if let Transport::Unix(path) = address.transport()
+            && let Err(error) = UnixStream::connect(&path)
+        {
+            let (why, hint) = refused(&path, &error);
+            return Err(ProvisionError {
+                what,
+                why,
+                hint: Some(hint),
+            });
+        }
         let unreachable = |error: Error| ProvisionError {
             what: what.clone(),
             why: said(&error),
-            hint: Some(
-                "see that the engine runs and that this user may use its socket (group docker)"
-                    .to_owned(),
-            ),
+            hint: Some("see that it is an engine that answers there: docker version".to_owned()),
         };
         let docker = Docker::connect_with_host(&address.url).map_err(unreachable)?;
         let docker = runtime
@@ -103,7 +120,6 @@ impl Engine {
     }
 
     /// Runs `work` on the engine's thread for as long as there is an engine.
-    #[allow(dead_code)] // tmp
     pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.runtime.handle.spawn(work);
     }
@@ -114,16 +130,39 @@ impl Engine {
     /// When it does not tell.
     pub(super) fn facts(&self) -> Result<DockerFacts, ProvisionError> {
         let docker = self.docker();
-        let (info, version, networks) = self
+        let networks = self
             .wait(async move {
-                Ok((
-                    docker.info().await?,
-                    docker.version().await?,
-                    docker
-                        .list_networks(Some(ListNetworksOptionsBuilder::default().build()))
-                        .await?,
-                ))
+                docker
+                    .list_networks(Some(ListNetworksOptionsBuilder::default().build()))
+                    .await
             })
+            .map_err(failed(format!(
+                "cannot list the networks of the Docker engine at {}",
+                self.address.url
+            )))?;
+        let (found, engine) = self.ask()?;
+        let verdict = judge(&found, &Here::look());
+        Ok(DockerFacts {
+            engine,
+            api: self.docker.client_version().to_string(),
+            address: self.address.url.clone(),
+            same_kernel: verdict.same_kernel,
+            unusable: verdict.unusable,
+            kernel: found.kernel,
+            subnets: networks
+                .iter()
+                .filter_map(|network| network.ipam.as_ref()?.config.as_ref())
+                .flatten()
+                .filter_map(|config| config.subnet.as_ref()?.parse().ok())
+                .collect(),
+        })
+    }
+
+    /// What it says of itself, and its version.
+    fn ask(&self) -> Result<(Found, String), ProvisionError> {
+        let docker = self.docker();
+        let (info, version) = self
+            .wait(async move { Ok((docker.info().await?, docker.version().await?)) })
             .map_err(failed(format!(
                 "cannot ask the Docker engine at {} what it is",
                 self.address.url
@@ -147,22 +186,65 @@ impl Engine {
             rootless,
             listener: self.listener(),
         };
-        let here = Here::look();
-        let verdict = judge(&found, &here);
-        Ok(DockerFacts {
-            engine: text(&version.version),
-            api: self.docker.client_version().to_string(),
-            address: self.address.url.clone(),
-            same_kernel: verdict.same_kernel,
-            unusable: verdict.unusable,
-            kernel: found.kernel,
-            subnets: networks
-                .iter()
-                .filter_map(|network| network.ipam.as_ref()?.config.as_ref())
-                .flatten()
-                .filter_map(|config| config.subnet.as_ref()?.parse().ok())
-                .collect(),
-        })
+        Ok((found, text(&version.version)))
+    }
+
+    /// Whether it is proved to run on this kernel; an error says why that cannot be told. `running` are containers of its,
+    /// whose processes are looked for here.
+    pub(super) fn is_here(&self, running: Vec<String>) -> Result<(), String> {
+        let (found, _) = self.ask().map_err(|error| error.to_string())?;
+        prove_here(&found, &Here::look(), &self.witness(running))
+    }
+
+    /// Looks for the processes of containers. One that is ending is waited for: the engine tells of its end late.
+    fn witness(&self, mut running: Vec<String>) -> Witness {
+        let deadline = Instant::now() + LATEST_NEWS;
+        loop {
+            let mut absent = None;
+            let mut left = Vec::new();
+            for id in running {
+                let docker = self.docker();
+                let state = self.wait({
+                    let id = id.clone();
+                    async move { docker.inspect_container(&id, None).await }
+                });
+                let pid = state
+                    .ok()
+                    .and_then(|found| u32::try_from(found.state?.pid?).ok())
+                    .filter(|pid| *pid != 0);
+                let Some(pid) = pid else { continue };
+                match std::fs::read_to_string(format!("/proc/{pid}/cgroup")) {
+                    Ok(groups) => match is_of_container(&groups, &id) {
+                        Some(true) => return Witness::Seen,
+                        Some(false) => {
+                            return Witness::Contradicts(format!(
+                                "process {pid}, which should be that of container {id}, is another one here"
+                            ));
+                        }
+                        None => {}
+                    },
+                    Err(error) => {
+                        absent = Some(format!(
+                            "process {pid} of container {id} is not seen here: {error}"
+                        ));
+                    }
+                }
+                left.push(id);
+            }
+            match absent {
+                _ if left.is_empty() => return Witness::None,
+                Some(why) if Instant::now() >= deadline => return Witness::Contradicts(why),
+                None if Instant::now() >= deadline => return Witness::None,
+                _ => {}
+            }
+            running = left;
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Its address.
+    pub(super) fn url(&self) -> &str {
+        &self.address.url
     }
 
     /// The program that listens at the engine's socket.
@@ -181,137 +263,65 @@ impl Engine {
     }
 }
 
-/// What the engine says of itself, as far as it decides whether it runs on this kernel.
-#[derive(Debug, Clone)]
-struct Found {
-    kernel: String,
-    system: String,
-    memory: Option<u64>,
-    is_podman: bool,
-    rootless: bool,
-    listener: Listener,
-}
-
-/// Who listens at the engine's socket.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Listener {
-    Named(String),
-    OutsideOurProcesses,
-    Unknown,
-}
-
-/// What this machine is, as far as it is compared with the engine.
-#[derive(Debug, Clone)]
-struct Here {
-    kernel: String,
-    memory: Option<u64>,
-    may_write_rules: bool,
-}
-
-impl Here {
-    fn look() -> Self {
-        Self {
-            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
-                .map(|text| text.trim().to_owned())
-                .unwrap_or_default(),
-            memory: std::fs::read_to_string("/proc/meminfo")
-                .ok()
-                .and_then(|text| {
-                    let line = text
-                        .lines()
-                        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-                    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-                    Some(kib * 1024)
-                }),
-            may_write_rules: kernel::sys::capability::has_net_admin(),
-        }
-    }
-}
-
-struct Judgement {
-    same_kernel: bool,
-    unusable: Option<String>,
-}
-
-/// Programs that hand a socket on to an engine elsewhere.
-const FORWARDERS: [&str; 7] = [
-    "ssh",
-    "sshd",
-    "com.docker.back",
-    "limactl",
-    "colima",
-    "qemu",
-    "vpnkit",
-];
-
-/// Whether an engine runs on this very kernel and may be used. The engine does not tell its boot id, so the kernel's
-/// release and the exact size of memory are compared, and who listens at the socket; after the first container has
-/// started, its process is looked for here, which settles it.
-fn judge(found: &Found, here: &Here) -> Judgement {
-    let no = |why: String| Judgement {
-        same_kernel: false,
-        unusable: Some(why),
-    };
-    if found.system.contains("Docker Desktop") {
-        return no(format!(
-            "its containers run in the virtual machine of {}, whose kernel ({}) cannot be observed from here",
-            found.system, found.kernel
-        ));
-    }
-    if let Listener::Named(name) = &found.listener
-        && FORWARDERS.iter().any(|known| name.starts_with(known))
-    {
-        return no(format!(
-            "its socket is held by {name}, which hands it on to another machine, whose kernel cannot be observed from here"
-        ));
-    }
-    if found.kernel != here.kernel {
-        return no(format!(
-            "its containers run on kernel {}, and this is {}: another machine, which cannot be observed from here",
-            found.kernel, here.kernel
-        ));
-    }
-    if let (Some(there), Some(here)) = (found.memory, here.memory)
-        && there != here
-    {
-        return no(format!(
-            "its machine has {there} bytes of memory, and this one {here}: another machine, which cannot be observed from here"
-        ));
-    }
-    if found.listener == Listener::OutsideOurProcesses {
-        return no(
-            "its processes are outside of the process namespace that c1m runs in, and cannot be observed from here: run c1m on the machine itself"
-                .to_owned(),
-        );
-    }
-    let unusable = if found.is_podman {
-        Some(
-            "it is Podman, whose networks and attach streams differ; only Docker's engine has been tried"
-                .to_owned(),
-        )
-    } else if found.rootless {
-        Some(
-            "it is rootless: its networks live in a namespace of its own, where c1m may not write the rules that keep connections out of tracking"
-                .to_owned(),
-        )
-    } else if here.may_write_rules {
-        None
-    } else {
-        Some(
-            "this user may not write the host's packet rules (CAP_NET_ADMIN), and without them each connection is tracked three times"
-                .to_owned(),
-        )
-    };
-    Judgement {
-        same_kernel: true,
-        unusable,
-    }
-}
-
 /// Looks for an engine and tells what it is. Starts nothing and changes nothing.
 #[must_use]
 pub fn probe() -> Reading<DockerFacts> {
-    Engine::connect().and_then(|engine| engine.facts()).into()
+    Engine::connect()
+        .and_then(|engine| engine.facts())
+        .map_err(|error| match &error.hint {
+            Some(hint) => format!("{error} (cure: {hint})"),
+            None => error.to_string(),
+        })
+        .into()
+}
+
+/// Why there can be no engine on this machine, where that is so: none is named, the system's socket is not there, and
+/// neither are the engine's program and its data. Where one of them is there, an engine that does not answer may still have
+/// containers.
+#[must_use]
+pub fn none_installed() -> Option<String> {
+    let address = Surroundings::of_this_process().engine().ok()?;
+    let traces = [
+        "/var/run/docker.sock",
+        "/var/lib/docker",
+        "/usr/bin/dockerd",
+        "/usr/sbin/dockerd",
+        "/usr/local/bin/dockerd",
+        "/snap/bin/dockerd",
+    ];
+    // What cannot be looked at may be there.
+    let absent = |path: &&str| matches!(Path::new(path).try_exists(), Ok(false));
+    (address.is_default() && traces.iter().all(absent)).then(|| {
+        format!(
+            "no Docker engine is installed: {} do not exist",
+            traces.join(", ")
+        )
+    })
+}
+
+/// Why nobody could be reached at a socket, and what to do about it.
+fn refused(path: &Path, error: &io::Error) -> (String, String) {
+    let path = path.display();
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => (
+            format!("permission denied on the socket {path}: this user may not use the engine"),
+            format!(
+                "run c1m with sudo, or add this user to the group that owns {path} (usermod -aG docker USER) and log in again"
+            ),
+        ),
+        io::ErrorKind::NotFound => (
+            format!("there is no socket {path}"),
+            "install Docker, or start its daemon: systemctl start docker".to_owned(),
+        ),
+        io::ErrorKind::ConnectionRefused => (
+            format!("nobody listens at the socket {path}"),
+            "start the Docker daemon: systemctl start docker".to_owned(),
+        ),
+        _ => (
+            format!("the socket {path}: {error}"),
+            "see that an engine listens there: docker version".to_owned(),
+        ),
+    }
 }
 
 /// bollard 0.21.1 drops the version from its paths (it joins an absolute path onto the versioned one); an engine then
@@ -393,7 +403,7 @@ struct Runtime {
 }
 
 impl Runtime {
-    fn start() -> std::io::Result<Self> {
+    fn start() -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let (ready, handle) = mpsc::channel();
         let thread = std::thread::Builder::new()
@@ -414,7 +424,7 @@ impl Runtime {
             })?;
         let handle = handle
             .recv()
-            .map_err(|_| std::io::Error::other("the thread ended at once"))??;
+            .map_err(|_| io::Error::other("the thread ended at once"))??;
         Ok(Self {
             handle,
             stop: Some(stop),
@@ -445,6 +455,3 @@ impl Drop for Runtime {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

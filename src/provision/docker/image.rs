@@ -9,6 +9,7 @@ use std::path::Path;
 use bollard::models::ImageSummary;
 use bollard::query_parameters::{
     ImportImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder,
+    TagImageOptionsBuilder,
 };
 use futures_util::StreamExt;
 use serde_json::json;
@@ -23,8 +24,8 @@ use crate::provision::ProvisionError;
 /// The name without its tag.
 const REPOSITORY: &str = "c1m";
 
-/// The tag that Compose files name.
-const NEWEST: &str = "c1m:latest";
+/// The tag that Compose files name. Only `c1m image` moves it: a run uses the image of its own build by that image's name.
+const NEWEST: &str = "latest";
 
 /// The image as it was found or made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,12 +40,13 @@ pub struct Image {
     pub reused: bool,
 }
 
-/// Makes the image of the running binary, or finds it where the engine has it already.
+/// Makes the image of the running binary, or finds it where the engine has it already, and gives it the name that Compose
+/// files have: what Compose runs afterwards is this build.
 ///
 /// # Errors
-/// When the binary cannot be read, or the engine does not take the image.
+/// When the binary cannot be read, or the engine does not take the image or its name.
 pub fn make_image() -> Result<Image, ProvisionError> {
-    ensure(&Engine::connect()?, &Program::running()?)
+    make(&Program::running()?)
 }
 
 /// As [`make_image`], of another static binary.
@@ -52,7 +54,28 @@ pub fn make_image() -> Result<Image, ProvisionError> {
 /// # Errors
 /// As [`make_image`].
 pub fn make_image_of(binary: &Path) -> Result<Image, ProvisionError> {
-    ensure(&Engine::connect()?, &Program::of(binary)?)
+    make(&Program::of(binary)?)
+}
+
+fn make(program: &Program) -> Result<Image, ProvisionError> {
+    let engine = Engine::connect()?;
+    let image = ensure(&engine, program)?;
+    let docker = engine.docker();
+    let name = image.name.clone();
+    // The name may lead to another build: one that was made later, or that `docker load` brought.
+    engine
+        .wait(async move {
+            let options = TagImageOptionsBuilder::default()
+                .repo(REPOSITORY)
+                .tag(NEWEST)
+                .build();
+            docker.tag_image(&name, Some(options)).await
+        })
+        .map_err(failed(format!(
+            "cannot give image {} the name {REPOSITORY}:{NEWEST}",
+            image.name
+        )))?;
+    Ok(image)
 }
 
 /// Finds or makes the image of `program`.
@@ -102,26 +125,35 @@ pub(super) fn ensure(engine: &Engine, program: &Program) -> Result<Image, Provis
     Ok(image)
 }
 
-/// Removes every image of ours that no container uses. Returns their names.
-pub(super) fn remove_all(engine: &Engine) -> Result<Vec<String>, ProvisionError> {
-    let ours = list(engine)?;
-    let mut removed = Vec::new();
-    for image in ours {
-        for name in &image.repo_tags {
-            let docker = engine.docker();
-            let tag = name.clone();
-            let outcome = engine.wait(async move {
-                let options = RemoveImageOptionsBuilder::default().build();
-                docker.remove_image(&tag, Some(options), None).await
-            });
-            match outcome {
-                Ok(_) => removed.push(name.clone()),
-                Err(error) if is_gone(&error) => {}
-                Err(error) => return Err(failed(format!("cannot remove image {name}"))(error)),
-            }
+/// Names of every image of ours.
+pub(super) fn names(engine: &Engine) -> Result<Vec<String>, ProvisionError> {
+    Ok(list(engine)?
+        .into_iter()
+        .flat_map(|image| image.repo_tags)
+        .collect())
+}
+
+/// Removes every image of ours that no container uses. Returns the names of those, and what could not be removed.
+pub(super) fn remove_all(engine: &Engine) -> (Vec<String>, Vec<ProvisionError>) {
+    let names = match names(engine) {
+        Ok(names) => names,
+        Err(error) => return (Vec::new(), vec![error]),
+    };
+    let (mut removed, mut errors) = (Vec::new(), Vec::new());
+    for name in names {
+        let docker = engine.docker();
+        let tag = name.clone();
+        let outcome = engine.wait(async move {
+            let options = RemoveImageOptionsBuilder::default().build();
+            docker.remove_image(&tag, Some(options), None).await
+        });
+        match outcome {
+            Ok(_) => removed.push(name),
+            Err(error) if is_gone(&error) => {}
+            Err(error) => errors.push(failed(format!("cannot remove image {name}"))(error)),
         }
     }
-    Ok(removed)
+    (removed, errors)
 }
 
 /// The images that carry our label.
@@ -158,7 +190,7 @@ impl Archive {
         let name = format!("{REPOSITORY}:{tag}");
         let manifest = json!([{
             "Config": format!("{config_hash}.json"),
-            "RepoTags": [name, NEWEST],
+            "RepoTags": [name],
             "Layers": [format!("{layer_hash}/layer.tar")],
         }]);
         let mut tar = tar::Builder::new(Vec::new());

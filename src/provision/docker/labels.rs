@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::domain::{HostIndex, RunId};
-use crate::kernel::sys::process;
+use crate::kernel::identity::{Life, ProcessIdentity};
 
 /// Says that it is ours. Its value is `c1m`; what Compose brings up carries `compose`, because Compose removes it.
 pub(super) const MANAGED_BY: &str = "io.c1m.managed-by";
@@ -15,7 +15,7 @@ const ROLE: &str = "io.c1m.role";
 const INDEX: &str = "io.c1m.index";
 /// The version of c1m that made it.
 const VERSION: &str = "io.c1m.version";
-/// The runner: its process number and the time it began at, in ticks since the boot.
+/// The runner: the text of its [`ProcessIdentity`], with its boot, its process namespace and its user.
 const OWNER: &str = "io.c1m.owner";
 
 const OURS: &str = "c1m";
@@ -44,13 +44,11 @@ pub(super) fn of_container(run: &RunId, host: HostIndex) -> HashMap<String, Stri
 }
 
 fn of_object(run: &RunId, role: &str, index: usize) -> HashMap<String, String> {
-    let pid = std::process::id();
-    let started = process::start_time(pid).unwrap_or_default();
     let mut labels = of_image();
     labels.insert(RUN.to_owned(), run.to_string());
     labels.insert(ROLE.to_owned(), role.to_owned());
     labels.insert(INDEX.to_owned(), index.to_string());
-    labels.insert(OWNER.to_owned(), format!("{pid}:{started}"));
+    labels.insert(OWNER.to_owned(), ProcessIdentity::current().to_string());
     labels
 }
 
@@ -73,35 +71,65 @@ pub(super) fn run_of(labels: &HashMap<String, String>) -> Option<RunId> {
     RunId::parse(labels.get(RUN)?)
 }
 
-/// Whether the runner that made the object is alive: the process has its number, and began when it did.
-pub(super) fn owner_lives(labels: &HashMap<String, String>) -> bool {
-    owner(labels).is_some_and(|(pid, started)| process::start_time(pid) == Some(started))
-}
-
-fn owner(labels: &HashMap<String, String>) -> Option<(u32, u64)> {
-    let (pid, started) = labels.get(OWNER)?.split_once(':')?;
-    Some((pid.parse().ok()?, started.parse().ok()?))
+/// Whether the runner that made the object is alive. To be asked only where the engine runs on this kernel: elsewhere the
+/// number is that of another machine's process.
+pub(super) fn life_of_owner(labels: &HashMap<String, String>) -> Life {
+    let Some(text) = labels.get(OWNER) else {
+        return Life::Unknown("it does not say who its runner is".to_owned());
+    };
+    ProcessIdentity::parse(text).map_or_else(
+        || {
+            Life::Unknown(format!(
+                "what it says of its runner is not understood: {text:?}"
+            ))
+        },
+        |runner| runner.life(),
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn with_owner(change: impl FnOnce(&mut ProcessIdentity)) -> HashMap<String, String> {
+        let mut owner = ProcessIdentity::current();
+        change(&mut owner);
+        let mut labels = of_network(&RunId::from_random(7), 0);
+        labels.insert(OWNER.to_owned(), owner.to_string());
+        labels
+    }
+
     #[test]
     fn what_this_process_made_has_a_living_owner_and_a_run() {
         let run = RunId::from_random(7);
         let labels = of_container(&run, HostIndex(2));
-        assert!(owner_lives(&labels));
+        assert_eq!(life_of_owner(&labels), Life::Alive);
         assert_eq!(run_of(&labels), Some(run));
         assert_eq!(labels.get(ROLE).map(String::as_str), Some("client"));
     }
 
     #[test]
     fn a_process_that_only_has_the_number_is_not_the_owner() {
-        let mut labels = of_network(&RunId::from_random(7), 0);
-        labels.insert(OWNER.to_owned(), format!("{}:1", std::process::id()));
-        assert!(!owner_lives(&labels));
-        labels.remove(OWNER);
-        assert!(!owner_lives(&labels));
+        let labels = with_owner(|owner| owner.start_time = Some(1));
+        assert_eq!(life_of_owner(&labels), Life::Gone);
+    }
+
+    #[test]
+    fn an_owner_of_an_earlier_boot_is_gone_with_it() {
+        let labels = with_owner(|owner| owner.boot_id = Some("another".to_owned()));
+        assert_eq!(life_of_owner(&labels), Life::GoneWithItsBoot);
+    }
+
+    #[test]
+    fn an_owner_that_cannot_be_told_is_not_called_gone() {
+        let mut nobody = with_owner(|_| ());
+        nobody.remove(OWNER);
+        let mut short = with_owner(|_| ());
+        short.insert(OWNER.to_owned(), format!("{}:1", std::process::id()));
+        let elsewhere = with_owner(|owner| owner.time_namespace = Some(1));
+        for labels in [nobody, short, elsewhere] {
+            let life = life_of_owner(&labels);
+            assert!(matches!(life, Life::Unknown(_)), "{life:?}");
+        }
     }
 }

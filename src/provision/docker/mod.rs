@@ -9,6 +9,7 @@ mod engine;
 mod image;
 mod labels;
 mod limits;
+mod nearness;
 mod network;
 mod program;
 mod sweep;
@@ -37,10 +38,10 @@ use container::{Recipe, name_of};
 use engine::{Engine, failed};
 use program::Program;
 
-pub use engine::probe;
+pub use engine::{none_installed, probe};
 pub use image::{Image, make_image, make_image_of};
 pub use limits::{DescriptorLimits, try_limits};
-pub use sweep::{SweepImages, Swept, left_behind, sweep};
+pub use sweep::{LeftBehind, SweepImages, Swept, left_behind, sweep};
 pub use untrack::remove_object;
 
 /// How long a worker may take to finish its place from within.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use bollard::errors::Error;
+use bollard::models::ContainerSummaryStateEnum;
 use bollard::query_parameters::{
     KillContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
     RemoveContainerOptionsBuilder,
@@ -16,7 +17,8 @@ use futures_util::future::join_all;
 use super::engine::{Engine, failed, is_gone, said};
 use super::{image, labels, untrack};
 use crate::domain::RunId;
-use crate::provision::ProvisionError;
+use crate::kernel::identity::Life;
+use crate::provision::{ProvisionError, Unsure};
 
 /// How long removal is tried: the exit of a process with a million sockets takes tens of seconds, and the engine gives up
 /// on each attempt after ten.
@@ -41,12 +43,28 @@ pub struct Swept {
     pub removed: Vec<String>,
     /// Runs whose runner is alive: nothing of theirs was touched.
     pub alive: Vec<RunId>,
+    /// What may belong to a live run: nothing of it was touched.
+    pub unsure: Vec<Unsure>,
     /// What could not be removed, with what Docker said.
     pub errors: Vec<ProvisionError>,
 }
 
+/// What is in the engine without a living runner.
+#[derive(Debug, Default)]
+pub struct LeftBehind {
+    /// The engine that was asked: its address.
+    pub engine: String,
+    /// What crashed runs left, as `container c1m-0123abcd-server`.
+    pub objects: Vec<String>,
+    /// What may belong to a live run.
+    pub unsure: Vec<Unsure>,
+    /// Images of ours, where they were asked for.
+    pub images: Vec<String>,
+}
+
 /// Removes what crashed runs left in the engine: of `run`, or of every run whose runner is gone. Goes by labels alone and
-/// ends by verifying that nothing is left.
+/// ends by verifying that nothing is left. Where it cannot be told whether a runner is alive, nothing of its run is
+/// touched.
 ///
 /// # Errors
 /// When no engine answers. What could not be removed is in the result.
@@ -64,52 +82,97 @@ pub fn sweep(run: Option<&RunId>, images: SweepImages) -> Result<Swept, Provisio
         }
     }
     swept.alive = found.alive.into_iter().collect();
+    swept.unsure = found.unsure;
     if images == SweepImages::Remove {
-        match image::remove_all(&engine) {
-            Ok(names) => swept
-                .removed
-                .extend(names.into_iter().map(|name| format!("image {name}"))),
-            Err(error) => swept.errors.push(error),
-        }
+        let (names, errors) = image::remove_all(&engine);
+        swept
+            .removed
+            .extend(names.into_iter().map(|name| format!("image {name}")));
+        swept.errors.extend(errors);
     }
     Ok(swept)
 }
 
-/// What crashed runs left in the engine, as `container c1m-0123abcd-server`. Removes nothing.
+/// What crashed runs left in the engine. Removes nothing.
 ///
 /// # Errors
 /// When no engine answers.
-pub fn left_behind() -> Result<Vec<String>, ProvisionError> {
-    let found = Orphans::find(&Engine::connect()?, None)?;
-    Ok(found
-        .objects
-        .into_iter()
-        .map(|(_, object)| object.to_string())
-        .collect())
+pub fn left_behind(images: SweepImages) -> Result<LeftBehind, ProvisionError> {
+    let engine = Engine::connect()?;
+    let found = Orphans::find(&engine, None)?;
+    Ok(LeftBehind {
+        engine: engine.url().to_owned(),
+        objects: found
+            .objects
+            .into_iter()
+            .map(|(_, object)| object.to_string())
+            .collect(),
+        unsure: found.unsure,
+        images: match images {
+            SweepImages::Keep => Vec::new(),
+            SweepImages::Remove => image::names(&engine)?,
+        },
+    })
 }
 
-/// Objects of runs whose runner is gone, and the runs whose runner is alive.
+/// Objects of runs whose runner is gone, runs whose runner is alive, and what may belong to such a run.
+#[derive(Debug, Default)]
 struct Orphans {
     objects: Vec<(RunId, Object)>,
     alive: BTreeSet<RunId>,
+    unsure: Vec<Unsure>,
 }
 
 impl Orphans {
     fn find(engine: &Engine, wanted: Option<&RunId>) -> Result<Self, ProvisionError> {
-        let mut objects = Vec::new();
-        let mut alive = BTreeSet::new();
-        for object in list(engine, &labels::filter_ours())? {
-            let Some(run) = labels::run_of(&object.labels) else {
+        let objects = list(engine, &labels::filter_ours())?;
+        if objects.is_empty() {
+            return Ok(Self::default());
+        }
+        // A runner is looked for on this kernel, so the engine has to be of this kernel: that is decided first.
+        let running = objects.iter().filter(|object| object.is_running());
+        let here = engine.is_here(running.map(|object| object.id.clone()).collect());
+        let mut found = Self::default();
+        let mut in_doubt = BTreeSet::new();
+        for object in objects {
+            let run = labels::run_of(&object.labels);
+            if wanted.is_some() && wanted != run.as_ref() {
                 continue;
+            }
+            let judged = match (&here, run.clone()) {
+                (Err(why), _) => Err(why.clone()),
+                (Ok(()), None) => Err("it does not say of which run it is".to_owned()),
+                (Ok(()), Some(run)) => match object.life_of_owner() {
+                    Life::Unknown(why) => Err(why),
+                    life => Ok((run, life)),
+                },
             };
-            if labels::owner_lives(&object.labels) {
-                alive.insert(run);
-            } else if wanted.is_none_or(|wanted| *wanted == run) {
-                objects.push((run, object));
+            match judged {
+                Ok((run, Life::Alive)) => {
+                    found.alive.insert(run);
+                }
+                Ok((run, _)) => found.objects.push((run, object)),
+                Err(why) => {
+                    found.unsure.push(object.in_doubt(why));
+                    in_doubt.extend(run);
+                }
             }
         }
-        objects.retain(|(run, _)| !alive.contains(run));
-        Ok(Self { objects, alive })
+        // One object of a run speaks for all.
+        let (dead, doubtful): (Vec<_>, Vec<_>) = found
+            .objects
+            .into_iter()
+            .filter(|(run, _)| !found.alive.contains(run))
+            .partition(|(run, _)| !in_doubt.contains(run));
+        found.objects = dead;
+        found
+            .unsure
+            .extend(doubtful.into_iter().map(|(run, object)| {
+                object.in_doubt(format!(
+                    "of another object of run {run} it cannot be told whether its runner is alive"
+                ))
+            }));
+        Ok(found)
     }
 }
 
@@ -158,6 +221,39 @@ struct Object {
     id: String,
     name: String,
     labels: HashMap<String, String>,
+    state: ContainerState,
+}
+
+/// Whether a container has a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ContainerState {
+    /// It has, or the engine does not say.
+    Running,
+    /// It has none; a network never has one.
+    Stopped,
+}
+
+impl Object {
+    fn is_running(&self) -> bool {
+        self.state == ContainerState::Running
+    }
+
+    fn life_of_owner(&self) -> Life {
+        match labels::life_of_owner(&self.labels) {
+            // No container of ours is started again by the engine.
+            Life::GoneWithItsBoot if self.is_running() => {
+                Life::Unknown("its labels are of another boot, and it runs in this one".to_owned())
+            }
+            life => life,
+        }
+    }
+
+    fn in_doubt(&self, why: String) -> Unsure {
+        Unsure {
+            what: self.to_string(),
+            why,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,12 +298,21 @@ fn list(
                     .unwrap_or_default(),
                 id: found.id.unwrap_or_default(),
                 labels: found.labels.unwrap_or_default(),
+                state: match found.state {
+                    Some(
+                        ContainerSummaryStateEnum::CREATED
+                        | ContainerSummaryStateEnum::EXITED
+                        | ContainerSummaryStateEnum::DEAD,
+                    ) => ContainerState::Stopped,
+                    _ => ContainerState::Running,
+                },
             });
             let networks = networks.into_iter().map(|found| Object {
                 kind: Kind::Network,
                 id: found.id.unwrap_or_default(),
                 name: found.name.unwrap_or_default(),
                 labels: found.labels.unwrap_or_default(),
+                state: ContainerState::Stopped,
             });
             Ok(containers.chain(networks).collect())
         })

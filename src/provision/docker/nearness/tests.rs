@@ -18,6 +18,7 @@ fn here() -> Here {
         kernel: "6.12.1".to_owned(),
         memory: Some(1 << 34),
         may_write_rules: true,
+        engine_runs: true,
     }
 }
 
@@ -81,4 +82,65 @@ fn podman_rootless_and_a_user_without_rules_are_the_same_kernel_but_unusable() {
         assert!(verdict.same_kernel);
         assert!(verdict.unusable.expect("a reason").contains(word));
     }
+}
+
+/// An engine whose socket `name` holds.
+fn held_by(name: &str) -> Found {
+    Found {
+        listener: Listener::Named(name.to_owned()),
+        ..found()
+    }
+}
+
+#[test]
+fn nothing_is_removed_from_an_engine_that_is_not_proved_to_be_here() {
+    let twin = Found {
+        kernel: "6.12.2".to_owned(),
+        ..found()
+    };
+    let nobody = Found {
+        listener: Listener::Unknown,
+        ..found()
+    };
+    let contained = Found {
+        listener: Listener::OutsideOurProcesses,
+        ..found()
+    };
+    for unproved in [twin, nobody, contained, held_by("socat"), held_by("ssh")] {
+        prove_here(&unproved, &here(), &Witness::None).expect_err("not proved");
+    }
+    let contradicted = Witness::Contradicts("process 7 is another one here".to_owned());
+    prove_here(&found(), &here(), &contradicted).expect_err("contradicted");
+}
+
+#[test]
+fn an_engine_is_proved_by_its_listener_or_by_a_process_of_a_container() {
+    prove_here(&found(), &here(), &Witness::None).expect("dockerd listens");
+    prove_here(&held_by("socat"), &here(), &Witness::Seen).expect("seen");
+    prove_here(&held_by("systemd"), &here(), &Witness::None).expect("an engine runs");
+    let without = Here {
+        engine_runs: false,
+        ..here()
+    };
+    prove_here(&held_by("systemd"), &without, &Witness::None).expect_err("it may forward");
+}
+
+#[test]
+fn a_process_seen_on_another_kernel_proves_nothing() {
+    let desktop = Found {
+        system: "Docker Desktop".to_owned(),
+        ..found()
+    };
+    prove_here(&desktop, &here(), &Witness::Seen).expect_err("a virtual machine");
+}
+
+#[test]
+fn a_process_is_of_a_container_by_its_control_group() {
+    assert_eq!(is_of_container("0::/docker/abc\n", "abc"), Some(true));
+    assert_eq!(is_of_container("0::/user.slice\n", "abc"), Some(false));
+    // As version 1 shows one that is ending.
+    assert_eq!(
+        is_of_container("4:memory:/\n1:name=systemd:/\n", "abc"),
+        None
+    );
 }
