@@ -69,7 +69,7 @@ const HOMES: [(&str, &[&str]); 22] = [
     ("netlink_packet_core", &["kernel/netlink/"]),
     ("netlink_packet_route", &["kernel/netlink/"]),
     ("plotters", &["report/"]),
-    ("rustix", &["kernel/"]),
+    ("rustix", &["kernel/", "record/directory.rs"]),
     ("schemars", &["domain/", "scenario/"]),
     ("serde_yaml", &["scenario/"]),
     ("signal_hook", &["run/interrupt.rs", "worker/", "cli/"]),

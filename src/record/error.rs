@@ -42,18 +42,6 @@ pub enum RecordError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// A file could not be given to the user who called sudo.
-    #[error("cannot give {path} to user {uid} and group {gid}: {source}")]
-    Give {
-        /// Which.
-        path: PathBuf,
-        /// To whom.
-        uid: u32,
-        /// To which group.
-        gid: u32,
-        /// What the kernel said.
-        source: io::Error,
-    },
     /// A value does not fit into JSON.
     #[error("cannot encode {path}: {source}")]
     Encode {
@@ -125,7 +113,7 @@ impl RecordError {
             ),
             Self::NotARun { .. } => Some("name the directory of one run, such as results/latest"),
             Self::Newer { .. } => Some("use the version of c1m that wrote it"),
-            Self::Give { .. } | Self::Encode { .. } | Self::Read { .. } => None,
+            Self::Encode { .. } | Self::Read { .. } => None,
         }
     }
 }

@@ -1,9 +1,8 @@
 //! A file that grows by whole lines. When a line could be written only in part, because the disk is full, the part is
 //! taken back, so that the next line does not grow out of it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
 
 /// A file of lines.
 #[derive(Debug)]
@@ -14,9 +13,8 @@ pub(super) struct LineFile {
 }
 
 impl LineFile {
-    /// Opens the file, or makes it.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+    /// A file whose writes go to its end.
+    pub(super) fn of(file: File) -> io::Result<Self> {
         let length = file.metadata()?.len();
         Ok(Self { file, length })
     }
@@ -54,7 +52,8 @@ mod tests {
 
     #[test]
     fn a_full_device_is_an_error_of_its_kind() {
-        let mut lines = LineFile::open(Path::new("/dev/full")).expect("opens");
+        let full = File::options().append(true).open("/dev/full");
+        let mut lines = LineFile::of(full.expect("opens")).expect("is looked at");
         let error = lines.append(b"{}\n").expect_err("is full");
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert_eq!(lines.length(), 0);

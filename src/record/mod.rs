@@ -1,6 +1,7 @@
 //! The run directory: what a run leaves on the disk, how it is written while the run lives, and how it is read again.
 //! Formats are described in `docs/run-directory.md`.
 
+mod directory;
 mod error;
 mod folder;
 mod layout;

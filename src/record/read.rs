@@ -1,12 +1,12 @@
 //! Reading a run directory again. A recording may be torn: the machine lost power, the disk was full, the run is still
 //! going on. What is there is read; what is not is said.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
+use super::directory::read_regular;
 use super::error::RecordError;
 use super::layout::{EVENTS, FACTS, PLAN, RUN, RunIdentity, SAMPLES, SCHEMA_VERSION, SUMMARY};
 use super::legacy::PlanOfVersion1;
@@ -119,7 +119,7 @@ fn lines<L: DeserializeOwned>(
 
 fn bytes(dir: &Path, name: &str) -> Result<Option<Vec<u8>>, RecordError> {
     let path = dir.join(name);
-    match fs::read(&path) {
+    match read_regular(&path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(RecordError::Read { path, source }),

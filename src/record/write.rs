@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -21,6 +21,9 @@ use crate::domain::{Envelope, RunId, Sample, WorkerId};
 /// Space that is held back from the beginning and let go when the disk is full, so that the report of a run that filled
 /// the disk can still be written. A run writes 1 to 3 MB; its report and charts are below 1 MB.
 const RESERVE_BYTES: usize = 8 * 1024 * 1024;
+
+/// The name that the reserve has for a moment.
+const RESERVE: &str = "reserve";
 
 /// A worker's log ends here: a worker that complains about each of a million connections must not fill the disk.
 const LONGEST_LOG_BYTES: u64 = 1024 * 1024;
@@ -70,12 +73,11 @@ impl RunDir {
     ) -> Result<Self, RecordError> {
         let root = make_root(results_root, owner)?;
         let name = directory_name(started, scenario, run);
-        root.make(&name)?;
-        let folder = Folder::open(&root.path().join(&name), owner)?;
+        let folder = root.make_new(&name)?;
         // First of all: without space, nothing else is begun.
-        let reserve = reserve(folder.path()).inspect_err(|_| {
+        let reserve = reserve(&folder).inspect_err(|_| {
             // The directory is empty; the error that is returned says more than one about it.
-            let _ = fs::remove_dir(folder.path());
+            let _ = root.directory().remove_directory(&name);
         })?;
         folder.make(CHARTS)?;
         folder.make(WORKERS)?;
@@ -94,7 +96,8 @@ impl RunDir {
             logs: Mutex::default(),
             reserve: Mutex::new(Some(reserve)),
         };
-        point_latest_at(&root, &name, run);
+        // Something else of that name is left alone: a link is a convenience, and no reason to end.
+        let _ = root.directory().link(LATEST, &name, root.owner());
         Ok(Self {
             folder,
             open: Arc::new(open),
@@ -221,11 +224,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn open_lines(folder: &Folder, name: &str) -> Result<LineFile, RecordError> {
-    let path = folder.path().join(name);
-    let lines =
-        LineFile::open(&path).map_err(|source| RecordError::from_write(path.clone(), source))?;
-    folder.give(&path)?;
-    Ok(lines)
+    LineFile::of(folder.create(name)?)
+        .map_err(|source| RecordError::from_write(folder.path().join(name), source))
 }
 
 fn make_root(root: &Path, owner: Option<Owner>) -> Result<Folder, RecordError> {
@@ -235,44 +235,47 @@ fn make_root(root: &Path, owner: Option<Owner>) -> Result<Folder, RecordError> {
             path: root.to_owned(),
         }),
         Err(_) => {
-            fs::create_dir(root).map_err(|source| match source.kind() {
-                io::ErrorKind::NotFound => RecordError::NoParent {
-                    path: root.to_owned(),
-                },
-                _ => RecordError::Make {
-                    path: root.to_owned(),
-                    source,
-                },
+            let make = |source: io::Error| RecordError::Make {
+                path: root.to_owned(),
+                source,
+            };
+            let no_parent = || RecordError::NoParent {
+                path: root.to_owned(),
+            };
+            let name = root
+                .file_name()
+                .ok_or_else(|| make(io::Error::other("it has no name")))?;
+            let parent = match root.parent() {
+                Some(parent) if parent != Path::new("") => parent,
+                _ => Path::new("."),
+            };
+            let parent = Folder::open(parent, owner).map_err(|error| match error {
+                RecordError::Read { source, .. } if source.kind() != io::ErrorKind::NotFound => {
+                    make(source)
+                }
+                _ => no_parent(),
             })?;
-            let folder = Folder::open(root, owner)?;
-            folder.give(root)?;
-            Ok(folder)
+            let made = parent
+                .directory()
+                .make(name, parent.owner())
+                .map_err(make)?;
+            Ok(Folder::of(root, made, parent.owner()))
         }
     }
 }
 
 /// Takes the reserve. Writing finds what asking does not: quotas, and blocks that only root may use.
-fn reserve(folder: &Path) -> Result<File, RecordError> {
-    let path = folder.join("reserve");
-    let taken = File::create_new(&path).and_then(|mut file| {
-        fs::remove_file(&path)?;
-        file.write_all(&vec![0; RESERVE_BYTES])?;
-        file.sync_data()?;
-        Ok(file)
-    });
-    taken.map_err(|source| RecordError::from_write(folder.to_owned(), source))
-}
-
-/// Points `latest` at the run. Something else of that name is left alone: a link is a convenience, and no reason to end.
-fn point_latest_at(root: &Folder, name: &str, run: &RunId) {
-    let latest = root.path().join(LATEST);
-    let new: PathBuf = root.path().join(format!(".latest-{run}"));
-    let linked = std::os::unix::fs::symlink(name, &new).and_then(|()| fs::rename(&new, &latest));
-    if linked.is_err() {
-        let _ = fs::remove_file(&new);
-    } else {
-        let _ = root.give(&latest);
-    }
+fn reserve(folder: &Folder) -> Result<File, RecordError> {
+    let taken = folder.create(RESERVE)?;
+    folder
+        .remove(RESERVE)
+        .and_then(|()| {
+            (&taken)
+                .write_all(&vec![0; RESERVE_BYTES])
+                .and_then(|()| taken.sync_data())
+                .map_err(|source| RecordError::from_write(folder.path().to_owned(), source))
+        })
+        .map(|()| taken)
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -47,6 +49,20 @@ impl FakeEngine {
 
     pub(crate) fn empty() -> Self {
         Self::with(Contents::default())
+    }
+
+    /// Lets users other than the caller ask it.
+    pub(crate) fn let_everybody_in(&self) {
+        for (path, mode) in [
+            (self.folder.path().to_owned(), 0o755),
+            (self.socket(), 0o666),
+        ] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("opens it");
+        }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("docker.sock")
     }
 
     /// As `DOCKER_HOST` names it.
