@@ -300,6 +300,8 @@ fn paths_that_documents_name_exist() {
             fs::read_to_string(&page).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
         for (number, line) in text.lines().enumerate() {
             for word in line.split('`').skip(1).step_by(2) {
+                // What follows is a test in the file.
+                let word = word.split("::").next().unwrap_or_default();
                 let ours = [
                     "src/", "tests/", "docs/", "lab/", "compose/", "benches/", ".ci/",
                 ]
@@ -335,4 +337,31 @@ fn the_changelog_keeps_its_form() {
             "heading {line:?} is none of Keep a Changelog"
         );
     }
+}
+
+/// A sentence of `docs/safety.md` is worth what its test is worth: each that it names is there.
+#[test]
+fn the_tests_that_the_page_on_safety_names_exist() {
+    let page = fs::read_to_string(root().join("docs/safety.md")).expect("the page");
+    let mut named = 0;
+    let mut missing = Vec::new();
+    for quoted in page.split('`').skip(1).step_by(2) {
+        let Some((file, test)) = quoted.split_once(".rs::") else {
+            continue;
+        };
+        named += 1;
+        let file = if file.starts_with("src/") {
+            root().join(format!("{file}.rs"))
+        } else {
+            root().join(format!("tests/{file}.rs"))
+        };
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        let attribute =
+            |line: &str| line.trim_start().starts_with("#[test]") || line.contains("proptest");
+        if !text.contains(&format!("fn {test}(")) || !text.lines().any(attribute) {
+            missing.push(quoted);
+        }
+    }
+    assert!(named > 30, "only {named} tests are named");
+    assert!(missing.is_empty(), "no such test: {}", missing.join(", "));
 }

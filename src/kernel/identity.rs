@@ -250,22 +250,20 @@ fn began(pid: u32) -> io::Result<Look> {
 }
 
 /// What has this number in a process namespace below the first one, whose processes the first one sees all. Only whoever
-/// may look at every process can say that there is none.
+/// is shown every process can say that there is none.
 fn search(wanted: u64, pid: u32) -> Look {
-    if let Err(why) = proc_is_ours() {
-        return Look::Hidden(why);
-    }
-    // Who may look at process 1 may look at all; and hidepid hides nothing from them.
-    if let Err(error) = namespace("/proc/1", "pid") {
+    if let Err(why) = proc_is_ours().and_then(|()| all_are_shown()) {
         return Look::Hidden(format!(
-            "it is in another process namespace ({wanted}), and processes of others cannot be seen: {error}"
+            "it is in another process namespace ({wanted}): {why}"
         ));
     }
     let entries = match fs::read_dir("/proc") {
         Ok(entries) => entries,
         Err(error) => return Look::Hidden(format!("/proc: {error}")),
     };
+    let mut perhaps = Look::Nobody;
     for entry in entries.filter_map(Result::ok) {
+        let folder = entry.path();
         let Some(number) = entry
             .file_name()
             .to_str()
@@ -273,35 +271,63 @@ fn search(wanted: u64, pid: u32) -> Look {
         else {
             continue;
         };
-        match namespace(entry.path(), "pid") {
-            Ok(found) if found == wanted => {}
+        match fs::read_to_string(folder.join("status")) {
+            Ok(status) if innermost_number(&status) == Some(pid) => {}
             Ok(_) => continue,
             // It ended meanwhile.
             Err(error) if is_gone(&error) => continue,
             Err(error) => return Look::Hidden(format!("process {number}: {error}")),
         }
-        let status = match fs::read_to_string(entry.path().join("status")) {
-            Ok(status) => status,
-            Err(error) if is_gone(&error) => continue,
-            Err(error) => return Look::Hidden(format!("process {number}: {error}")),
-        };
-        if innermost_number(&status) == Some(pid) {
-            return began(number).unwrap_or(Look::Nobody);
+        match namespace(&folder, "pid") {
+            Ok(found) if found == wanted => return began(number).unwrap_or(Look::Nobody),
+            Ok(_) => {}
+            Err(error) if is_gone(&error) => {}
+            // It has the number in some namespace, and perhaps in this one.
+            Err(error) => perhaps = Look::Hidden(format!("process {number}: {error}")),
         }
     }
-    Look::Nobody
+    perhaps
+}
+
+/// Whether /proc shows every process of this namespace; an error says why not.
+fn all_are_shown() -> Result<(), String> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")
+        .map_err(|error| format!("/proc/self/mountinfo: {error}"))?;
+    if hides_what_cannot_be_traced(&mounts) {
+        return Err("/proc is mounted with hidepid=ptraceable".to_owned());
+    }
+    // With the other values of hidepid, whoever is shown the first process is shown all.
+    match fs::read_to_string("/proc/1/status") {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!(
+            "/proc/1/status: {error}; /proc may be mounted with hidepid"
+        )),
+    }
+}
+
+/// From the text of /proc/self/mountinfo: fifth field the mount point, last field the options of the file system, see proc(5).
+fn hides_what_cannot_be_traced(mounts: &str) -> bool {
+    mounts
+        .lines()
+        .filter(|line| line.split(' ').nth(4) == Some("/proc"))
+        .filter_map(|line| line.rsplit(' ').next())
+        .flat_map(|options| options.split(','))
+        .any(|option| matches!(option, "hidepid=ptraceable" | "hidepid=4"))
 }
 
 fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
-/// The number of a process in its own namespace: the last one in the line `NSpid` of `/proc/PID/status` (Linux 4.1).
+/// The number of a process in its own namespace, where that is one below ours: the last one in the line `NSpid` of
+/// `/proc/PID/status`, which has one for each namespace (Linux 4.1).
 fn innermost_number(status: &str) -> Option<u32> {
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("NSpid:"))?;
-    line.split_ascii_whitespace().next_back()?.parse().ok()
+    let mut numbers = line.split_ascii_whitespace();
+    let _ours = numbers.next()?;
+    numbers.next_back()?.parse().ok()
 }
 
 /// The inode of the first process namespace: `PROC_PID_INIT_INO`, include/linux/proc_ns.h, Linux 3.8 to 6.18.

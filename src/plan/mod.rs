@@ -15,10 +15,10 @@ use serde::Serialize;
 
 use crate::domain::{
     Binding, BudgetRow, ClientSpec, ConnCount, ConnRate, DescriptorTables, Ends, HostFacts,
-    HostIndex, PlaceChoice, PlannedWorker, PortChoice, ServerSpec, Shard, Shortfall, Stage,
-    WorkerId, WorkerSpec,
+    HostIndex, PlaceChoice, PlaceKind, PlannedWorker, PortChoice, ServerSpec, Shard, Shortfall,
+    Stage, WorkerId, WorkerSpec,
 };
-use crate::scenario::Scenario;
+use crate::scenario::{PlaceWish, Scenario};
 use budget::{Checked, Ground};
 use layout::{Layout, NoRoom};
 
@@ -48,6 +48,9 @@ pub struct Refusal {
     pub shortfalls: Vec<Shortfall>,
     /// Every limit.
     pub budget: Vec<BudgetRow>,
+    /// A place where more would fit, and how many, where the place was chosen and not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<(PlaceKind, ConnCount)>,
 }
 
 fn named(shortfalls: &[Shortfall]) -> String {
@@ -67,6 +70,62 @@ pub fn plan(
     facts: &HostFacts,
     decision: &PlaceDecision,
 ) -> Result<Plan, Box<Refusal>> {
+    match plan_in(scenario, facts, decision) {
+        Ok(mut plan) => {
+            if plan.target < plan.requested
+                && let Some((place, fits)) = elsewhere(scenario, facts, decision, plan.target)
+            {
+                plan.notes.push(more_fits(place, fits));
+            }
+            Ok(plan)
+        }
+        Err(mut refusal) => {
+            refusal.elsewhere = elsewhere(scenario, facts, decision, refusal.fits);
+            Err(refusal)
+        }
+    }
+}
+
+/// The place where most would fit, if that is more than in the one that was chosen. Nobody who asked for a place is sent to
+/// another.
+fn elsewhere(
+    scenario: &Scenario,
+    facts: &HostFacts,
+    decision: &PlaceDecision,
+    fits: ConnCount,
+) -> Option<(PlaceKind, ConnCount)> {
+    if decision.choice.asked {
+        return None;
+    }
+    let reducible = Scenario {
+        fit: true,
+        ..scenario.clone()
+    };
+    let mut best = None;
+    let mut most = fits;
+    for place in [PlaceKind::Netns, PlaceKind::Loopback] {
+        let found = choose_place(PlaceWish::Only(place), facts, DockerSupport::Absent)
+            .ok()
+            .and_then(|decision| plan_in(&reducible, facts, &decision).ok());
+        if let Some(plan) = found
+            && plan.target > most
+        {
+            most = plan.target;
+            best = Some((place, most));
+        }
+    }
+    best
+}
+
+fn more_fits(place: PlaceKind, fits: ConnCount) -> String {
+    format!("{fits} would fit with --place {place}")
+}
+
+fn plan_in(
+    scenario: &Scenario,
+    facts: &HostFacts,
+    decision: &PlaceDecision,
+) -> Result<Plan, Box<Refusal>> {
     let requested = scenario.connections;
     let refusal = |shortfalls: Vec<Shortfall>, budget: Vec<BudgetRow>| {
         let fits = shortfalls
@@ -81,6 +140,7 @@ pub fn plan(
             fits: ConnCount::new(tidy(fits)),
             shortfalls,
             budget,
+            elsewhere: None,
         })
     };
     let layout = layout::lay_out(scenario, decision.how, layout::taken(facts))

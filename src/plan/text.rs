@@ -220,6 +220,12 @@ impl Refusal {
                 format_args!("\n{} would fit: --fit reduces to that", self.fits),
             );
         }
+        if let Some((place, fits)) = self.elsewhere {
+            line(
+                &mut out,
+                format_args!("\n{}", super::more_fits(place, fits)),
+            );
+        }
         place_text(&mut out, &self.place);
         if !self.budget.is_empty() {
             budget_text(&mut out, &self.budget);

@@ -30,6 +30,22 @@ fn the_same_binary_is_the_same_image_whenever_it_is_made() {
 }
 
 #[test]
+fn the_name_that_compose_files_have_leads_to_this_build_afterwards() {
+    let binary = Path::new(env!("CARGO_BIN_EXE_c1m"));
+    let image = make_image_of(binary).expect("made");
+    let id_of = |name: &str| docker(&["image", "inspect", "--format", "{{.Id}}", name]);
+    assert_eq!(id_of("c1m:latest"), image.digest);
+    // As another build's.
+    let folder = tempfile::tempdir().expect("a folder");
+    let empty = folder.path().join("empty.tar");
+    std::fs::write(&empty, [0; 1024]).expect("writes");
+    docker(&["import", &empty.to_string_lossy(), "c1m:latest"]);
+    assert_ne!(id_of("c1m:latest"), image.digest);
+    assert!(make_image_of(binary).expect("made").reused);
+    assert_eq!(id_of("c1m:latest"), image.digest);
+}
+
+#[test]
 fn the_binary_answers_from_inside_its_image() {
     let image = make_image_of(Path::new(env!("CARGO_BIN_EXE_c1m"))).expect("made");
     let version = docker(&[

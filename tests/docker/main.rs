@@ -8,6 +8,7 @@ mod death;
 mod engine;
 mod image;
 mod kill;
+mod owners;
 mod place;
 
 use std::process::Command;

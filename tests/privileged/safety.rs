@@ -2,13 +2,15 @@
 //! into a folder of theirs.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use c1m::kernel::identity::ProcessIdentity;
+use c1m::kernel::identity::{Life, ProcessIdentity};
+use c1m::kernel::sys::process;
 use serde_json::json;
 
 use crate::engine::{Contents, FakeEngine};
@@ -122,6 +124,45 @@ fn without_a_proc_of_its_own_a_clean_looks_at_no_process() {
         "{}",
         cleaned.stderr
     );
+}
+
+#[test]
+fn a_process_in_a_namespace_below_is_found_from_the_first_one() {
+    let inode = |pid: u32| {
+        let link = fs::read_link(format!("/proc/{pid}/ns/pid")).expect("a namespace");
+        let text = link.to_string_lossy().into_owned();
+        let inode = text.trim_start_matches("pid:[").trim_end_matches(']');
+        inode.parse::<u64>().expect("a number")
+    };
+    let mut outer = Command::new("unshare")
+        .args(["--pid", "--fork", "--kill-child", "cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut stdin = outer.stdin.take().expect("a pipe");
+    stdin.write_all(b"x").expect("writes");
+    let mut answer = [0];
+    let mut stdout = outer.stdout.take().expect("a pipe");
+    stdout.read_exact(&mut answer).expect("it runs");
+    let id = outer.id();
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).expect("a child");
+    let pid = children.trim().parse().expect("a number");
+    let inside = ProcessIdentity {
+        pid: 1,
+        start_time: process::start_time(pid),
+        pid_namespace: Some(inode(pid)),
+        ..ProcessIdentity::current()
+    };
+    assert_eq!(inside.life(), Life::Alive);
+    let before_it = ProcessIdentity {
+        start_time: Some(1),
+        ..inside.clone()
+    };
+    assert_eq!(before_it.life(), Life::Gone);
+    drop(stdin);
+    outer.wait().expect("ends");
+    assert_eq!(inside.life(), Life::Gone);
 }
 
 /// Objects of a run that is at work in this process.

@@ -139,5 +139,15 @@ fn this_process_is_found_and_one_that_never_was_is_not() {
 fn the_innermost_number_is_the_last_one() {
     let status = "Name:\tc1m\nNStgid:\t900\t7\nNSpid:\t900\t7\n";
     assert_eq!(innermost_number(status), Some(7));
+    assert_eq!(innermost_number("NSpid:\t900\t8\t7\n"), Some(7));
+    assert_eq!(innermost_number("NSpid:\t7\n"), None, "in our own");
     assert_eq!(innermost_number("Name:\tc1m\n"), None);
+}
+
+#[test]
+fn a_mount_that_hides_processes_is_known_by_its_options() {
+    let line = |options: &str| format!("23 29 0:22 / /proc rw,nosuid - proc proc {options}\n");
+    assert!(hides_what_cannot_be_traced(&line("rw,hidepid=ptraceable")));
+    assert!(!hides_what_cannot_be_traced(&line("rw,hidepid=invisible")));
+    assert!(!hides_what_cannot_be_traced(&line("rw")));
 }

@@ -54,3 +54,29 @@ fn containers_of_the_article_are_granted_what_they_need_and_one_range_is_kept_ou
             .all(|interface| range.contains(&interface.subnet))
     );
 }
+
+/// With tracking left on, the table's 262,144 entries bound containers, and nothing tracks in namespaces.
+#[test]
+fn auto_says_how_many_would_fit_in_a_place_that_it_did_not_choose() {
+    let wishes = ["connections=500000", "untrack=no"];
+    let wish = |more: &str| scenario(&[wishes[0], wishes[1], more]);
+    let refusal = plan_of(&wish("fit=no"), &facts_with_docker()).expect_err("bounded");
+    assert_eq!(refusal.place.place, PlaceKind::Docker);
+    let all = ConnCount::new(500_000);
+    assert_eq!(refusal.elsewhere, Some((PlaceKind::Netns, all)));
+    let sentence = "500,000 would fit with --place netns";
+    assert!(
+        refusal.to_text().contains(sentence),
+        "{}",
+        refusal.to_text()
+    );
+    let reduced = plan_of(&wish("fit=yes"), &facts_with_docker()).expect("is made to fit");
+    assert!(
+        reduced.notes.iter().any(|note| note == sentence),
+        "{:?}",
+        reduced.notes
+    );
+    // Whoever asks for a place is not sent to another.
+    let asked = plan_of(&wish("place=docker"), &facts_with_docker()).expect_err("bounded");
+    assert_eq!(asked.elsewhere, None);
+}
