@@ -346,7 +346,7 @@ fn the_tests_that_the_page_on_safety_names_exist() {
     let mut named = 0;
     let mut missing = Vec::new();
     for quoted in page.split('`').skip(1).step_by(2) {
-        let Some((file, test)) = quoted.split_once(".rs::") else {
+        let Some((file, name)) = quoted.split_once(".rs::") else {
             continue;
         };
         named += 1;
@@ -358,7 +358,7 @@ fn the_tests_that_the_page_on_safety_names_exist() {
         let text = fs::read_to_string(&file).unwrap_or_default();
         let attribute =
             |line: &str| line.trim_start().starts_with("#[test]") || line.contains("proptest");
-        if !text.contains(&format!("fn {test}(")) || !text.lines().any(attribute) {
+        if !text.contains(&format!("fn {name}(")) || !text.lines().any(attribute) {
             missing.push(quoted);
         }
     }

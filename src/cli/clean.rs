@@ -160,16 +160,15 @@ impl Survey {
 
     /// An engine that does not answer may have containers of ours all the same, unless there is none at all.
     fn no_engine(&mut self, error: &ProvisionError) {
-        match docker::none_installed() {
-            Some(why) => self.examined.push(why),
-            None => {
-                let cure = error.hint.as_ref().map(|hint| format!(" ({hint})"));
-                self.not_examined.push(format!(
-                    "containers and networks of Docker: {error}{}",
-                    cure.unwrap_or_default()
-                ));
-            }
+        if let Some(why) = docker::none_installed() {
+            self.examined.push(why);
+            return;
         }
+        let cure = error.hint.as_ref().map(|hint| format!(" ({hint})"));
+        self.not_examined.push(format!(
+            "containers and networks of Docker: {error}{}",
+            cure.unwrap_or_default()
+        ));
     }
 
     fn is_whole(&self) -> bool {

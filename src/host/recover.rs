@@ -204,13 +204,13 @@ fn recover_locked(
     }
     let recovered = left
         .into_iter()
-        .map(|journal| undo(journal, boot.as_deref(), store, remove_object))
+        .map(|journal| undo(&journal, boot.as_deref(), store, remove_object))
         .collect::<Result<_, _>>()?;
     Ok(Recovery::Done(recovered))
 }
 
 fn undo(
-    journal: LeftJournal,
+    journal: &LeftJournal,
     boot: Option<&str>,
     store: &dyn SettingStore,
     remove_object: ObjectRemover,

@@ -215,7 +215,7 @@ pub fn proc_is_ours() -> Result<(), String> {
     }
 }
 
-/// What has this number in our own process namespace. That there is nobody is the word of pidfd_open(2), which no mount
+/// What has this number in our own process namespace. That there is nobody is the word of `pidfd_open`(2), which no mount
 /// option of /proc can hide anything from.
 fn look_up(pid: u32) -> Look {
     let handle = match ProcessHandle::open(pid) {
@@ -330,7 +330,7 @@ fn innermost_number(status: &str) -> Option<u32> {
     numbers.next_back()?.parse().ok()
 }
 
-/// The inode of the first process namespace: `PROC_PID_INIT_INO`, include/linux/proc_ns.h, Linux 3.8 to 6.18.
+/// The inode of the first process namespace: `PROC_PID_INIT_INO`, `include/linux/proc_ns.h`, Linux 3.8 to 6.18.
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
 #[cfg(test)]

@@ -255,11 +255,11 @@ fn make_root(root: &Path, owner: Option<Owner>) -> Result<Folder, RecordError> {
                 }
                 _ => no_parent(),
             })?;
-            let made = parent
+            let directory = parent
                 .directory()
                 .make(name, parent.owner())
                 .map_err(make)?;
-            Ok(Folder::of(root, made, parent.owner()))
+            Ok(Folder::of(root, directory, parent.owner()))
         }
     }
 }

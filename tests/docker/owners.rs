@@ -7,8 +7,21 @@ use c1m::kernel::identity::ProcessIdentity;
 use crate::support::{Lab, Running};
 use crate::{docker, small, traces};
 
+/// A network that is removed whatever becomes of the test: what is left alone by `clean` would be in the way of every other
+/// test.
+struct Network(&'static str);
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // It may be gone, and that is what some are made for.
+        let _ = Command::new("docker")
+            .args(["network", "rm", self.0])
+            .output();
+    }
+}
+
 /// A network as a run makes it, of the runner that this text tells.
-fn network(name: &str, run: &str, owner: &str) {
+fn network(name: &'static str, run: &str, owner: &str) -> Network {
     let labels = [
         "io.c1m.managed-by=c1m".to_owned(),
         format!("io.c1m.run={run}"),
@@ -20,6 +33,7 @@ fn network(name: &str, run: &str, owner: &str) {
     }
     arguments.push(name);
     docker(&arguments);
+    Network(name)
 }
 
 fn names() -> Vec<String> {
@@ -39,50 +53,39 @@ fn objects_go_with_runners_that_are_gone_and_stay_with_all_others() {
         change(&mut owner);
         owner.to_string()
     };
-    network("c1m-test-alive", "00000001", &current.to_string());
-    network(
-        "c1m-test-other-clock",
-        "00000002",
-        &of(&|it| it.time_namespace = Some(1)),
-    );
-    network(
-        "c1m-test-earlier-version",
-        "00000003",
-        &format!("{}:1", current.pid),
-    );
-    network(
-        "c1m-test-contained",
-        "00000004",
-        &of(&|it| {
-            it.boot_id = Some("0".to_owned());
-            it.pid_namespace = Some(1);
-        }),
-    );
-    let doubtful = [
-        "c1m-test-contained",
-        "c1m-test-earlier-version",
-        "c1m-test-other-clock",
+    let kinds = [
+        ("c1m-test-alive", current.to_string()),
+        (
+            "c1m-test-contained",
+            of(&|it| {
+                it.boot_id = Some("0".to_owned());
+                it.pid_namespace = Some(1);
+            }),
+        ),
+        ("c1m-test-earlier-version", format!("{}:1", current.pid)),
+        (
+            "c1m-test-other-clock",
+            of(&|it| it.time_namespace = Some(1)),
+        ),
+        ("c1m-test-ended", of(&|it| it.start_time = Some(1))),
+        (
+            "c1m-test-namespace-is-gone",
+            of(&|it| it.pid_namespace = Some(1)),
+        ),
+        (
+            "c1m-test-other-boot",
+            of(&|it| it.boot_id = Some("0".to_owned())),
+        ),
     ];
-    network(
-        "c1m-test-ended",
-        "00000005",
-        &of(&|it| it.start_time = Some(1)),
-    );
-    network(
-        "c1m-test-other-boot",
-        "00000006",
-        &of(&|it| it.boot_id = Some("0".to_owned())),
-    );
-    network(
-        "c1m-test-namespace-is-gone",
-        "00000007",
-        &of(&|it| it.pid_namespace = Some(1)),
-    );
-    let gone = [
-        "c1m-test-ended",
-        "c1m-test-namespace-is-gone",
-        "c1m-test-other-boot",
-    ];
+    let made: Vec<Network> = (1..)
+        .zip(&kinds)
+        .map(|(run, (name, owner))| network(name, &format!("{run:08x}"), owner))
+        .collect();
+    let names_of = |kinds: &[(&'static str, String)]| -> Vec<&'static str> {
+        kinds.iter().map(|(name, _)| *name).collect()
+    };
+    let (kept, gone) = (names_of(&kinds[..4]), names_of(&kinds[4..]));
+    let doubtful = &kept[1..];
     let cleaned = lab.run(&["clean"]).expect(9);
     for name in gone {
         assert!(
@@ -96,12 +99,8 @@ fn objects_go_with_runners_that_are_gone_and_stay_with_all_others() {
         let line = format!("may be alive: network {name}: ");
         assert!(cleaned.stderr.contains(&line), "{cleaned:?}");
     }
-    let mut kept = vec!["c1m-test-alive"];
-    kept.extend(doubtful);
     assert_eq!(names(), kept);
-    for name in kept {
-        docker(&["network", "rm", name]);
-    }
+    drop(made);
     lab.run(&["clean"]).expect(0);
 }
 

@@ -97,7 +97,7 @@ fn a_killed_runner_takes_its_workers_with_it_at_each_phase() {
         let ended = run.finish();
         assert_eq!(ended.status.code(), None, "killed, in {phase}");
         await_gone(&workers);
-        lab.run(&["clean"]).expect(0);
+        lab.clean().expect(0);
         // The lock died with its owner: the next run starts.
         let scenario = lab.scenario("connections: 100\nhold: 0s\nplace: loopback\n");
         lab.run(&["run", &scenario]).expect(0);
@@ -145,7 +145,7 @@ fn a_runner_killed_while_verifying_or_draining_takes_its_workers_with_it() {
             .status()
             .expect("kill runs");
         await_gone(&workers);
-        lab.run(&["clean"]).expect(0);
+        lab.clean().expect(0);
     }
 }
 
@@ -162,7 +162,7 @@ fn whatever_hits_the_last_phases_nothing_is_left() {
             run.signal(signal);
             run.finish();
             await_gone(&workers);
-            lab.run(&["clean"]).expect(0);
+            lab.clean().expect(0);
             lab.run(&["run", &scenario]).expect(0);
         }
     }

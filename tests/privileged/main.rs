@@ -1,8 +1,6 @@
 //! What needs root, or a kernel that lets users make namespaces: run by `cargo test --features privileged-tests --test
 //! privileged`. It fails where it cannot run; nothing is skipped. Each test works in namespaces of its own.
 
-#[path = "../support/engine.rs"]
-mod engine;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -13,7 +13,7 @@ use c1m::kernel::identity::{Life, ProcessIdentity};
 use c1m::kernel::sys::process;
 use serde_json::json;
 
-use crate::engine::{Contents, FakeEngine};
+use crate::support::engine::{Contents, FakeEngine};
 use crate::support::{Ended, Lab, Running};
 
 /// The user `nobody`.

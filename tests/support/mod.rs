@@ -3,6 +3,8 @@
 
 #![allow(dead_code)] // each suite uses its part
 
+pub(crate) mod engine;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -54,6 +56,15 @@ impl Lab {
     /// Runs to the end and brings back what it said.
     pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
         Running::start(self.command(arguments)).finish()
+    }
+
+    /// What `c1m clean` does where no Docker engine has anything of ours: what this host's engine has, and whether this user
+    /// may ask it, is not for every suite to know.
+    pub(crate) fn clean(&self) -> Ended {
+        let engine = engine::FakeEngine::empty();
+        let mut command = self.command(&["clean"]);
+        command.env("DOCKER_HOST", engine.url());
+        Running::start(command).finish()
     }
 
     pub(crate) fn latest(&self) -> PathBuf {

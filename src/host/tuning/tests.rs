@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::domain::{SettingScope, SettingValue};
 use crate::host::{Durable, Readers, Recovery, recover_with};
+use crate::kernel::identity::ProcessIdentity;
 use crate::kernel::sysctl::Sysctl;
 
 /// Burns down by one with each operation on the outside world; when it is down, nothing works any more.
@@ -328,6 +329,31 @@ fn nothing_is_undone_while_a_run_is_under_way() {
     assert!(matches!(found, Recovery::LiveRun(_)));
     assert_eq!(host.sysctl().read("key0").expect("reads"), "20");
     drop(lock);
+    assert!(settings.restore().is_complete());
+}
+
+/// The lock's file may have been removed under it.
+#[test]
+fn nothing_is_undone_while_it_cannot_be_told_whether_a_run_is_under_way() {
+    let (host, _) = host_with_one("10");
+    let own = ProcessIdentity::current();
+    // Process 1 is there, and of another time namespace nobody knows when it began.
+    let elsewhere = JournalOwner {
+        pid_namespace: own.pid_namespace,
+        time_namespace: Some(1),
+        ..dead_owner("this-boot")
+    };
+    let mut settings = Tuning::with_parts(
+        &host.runtime,
+        elsewhere,
+        Box::new(host.sysctl()),
+        no_objects,
+        Box::new(|file| Box::new(file)),
+    );
+    settings.apply(&to_twenty());
+    let found = recover_with(&host.runtime, &host.sysctl(), no_objects).expect("looks");
+    assert!(matches!(found, Recovery::LiveRun(_)), "{found:?}");
+    assert_eq!(host.sysctl().read("key0").expect("reads"), "20");
     assert!(settings.restore().is_complete());
 }
 

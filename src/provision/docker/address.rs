@@ -48,7 +48,7 @@ impl Surroundings {
         if let Some(host) = &self.host {
             return Ok(EngineAddress::new(host, "DOCKER_HOST"));
         }
-        if let Some(name) = self.named_context()? {
+        if let Some(name) = self.named_context() {
             let host = self.host_of_context(&name)?;
             return Ok(EngineAddress::new(&host, &format!("context {name}")));
         }
@@ -63,13 +63,13 @@ impl Surroundings {
     }
 
     /// The context that is in use, unless it is the default one, which means no context at all.
-    fn named_context(&self) -> Result<Option<String>, String> {
+    fn named_context(&self) -> Option<String> {
         let current = match (&self.context, &self.config) {
             (Some(name), _) => Some(name.clone()),
             (None, Some(dir)) => current_context(&dir.join("config.json")),
             (None, None) => None,
         };
-        Ok(current.filter(|name| name != "default"))
+        current.filter(|name| name != "default")
     }
 
     /// A context is kept in a directory that has the SHA-256 of its name as its own.
