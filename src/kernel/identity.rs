@@ -75,6 +75,17 @@ impl ProcessIdentity {
             })
         };
         let number = |name: &str| value(name)?.parse::<u64>().ok();
+        // As earlier versions wrote it: number and start time alone.
+        if let Some((pid, start)) = text.split_once(':') {
+            return Some(Self {
+                pid: pid.parse().ok()?,
+                start_time: Some(start.parse().ok()?),
+                boot_id: None,
+                pid_namespace: None,
+                time_namespace: None,
+                uid: None,
+            });
+        }
         Some(Self {
             pid: value("pid")?.parse().ok()?,
             start_time: number("start"),
@@ -97,14 +108,20 @@ impl ProcessIdentity {
         look_up: impl FnOnce(u32) -> Look,
         search: impl FnOnce(u64, u32) -> Look,
     ) -> Life {
-        let (Some(then), Some(now)) = (&self.boot_id, &own.boot_id) else {
-            return Life::Unknown(format!("the boot of process {} is not known", self.pid));
-        };
-        let (Some(its), Some(ours)) = (self.pid_namespace, own.pid_namespace) else {
-            return Life::Unknown(format!(
-                "the process namespace of process {} is not known",
-                self.pid
-            ));
+        let (Some(then), Some(now), Some(its), Some(ours)) = (
+            &self.boot_id,
+            &own.boot_id,
+            self.pid_namespace,
+            own.pid_namespace,
+        ) else {
+            // Both the number and the time are met by the process itself alone.
+            return match (look_up(self.pid), self.start_time) {
+                (Look::Began(began), Some(start)) if began == start => Life::Alive,
+                _ => Life::Unknown(format!(
+                    "of which boot and in which process namespace process {} was is not known",
+                    self.pid
+                )),
+            };
         };
         if then != now {
             // Some containers are shown a boot id of their own; their process namespace is another one too.

@@ -99,6 +99,7 @@ fn a_worker_of_a_runner_that_cannot_be_judged_is_left_alone() {
     };
     let unknown_boot = ProcessIdentity {
         boot_id: None,
+        start_time: Some(1),
         ..current.clone()
     };
     // As a container is shown that has a boot id of its own.

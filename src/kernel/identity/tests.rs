@@ -106,6 +106,8 @@ fn what_was_not_written_down_leaves_the_process_alive() {
         },
     ] {
         assert!(is_unknown(&judged(&incomplete, Look::Nobody)));
+        assert!(is_unknown(&judged(&incomplete, Look::Began(98))));
+        assert_eq!(judged(&incomplete, Look::Began(99)), Life::Alive);
     }
     let timeless = ProcessIdentity {
         start_time: None,
@@ -123,7 +125,10 @@ fn an_identity_is_read_from_its_own_text() {
     );
     let sparse = ProcessIdentity::parse("pid=7,later=1").expect("has a number");
     assert_eq!((sparse.pid, sparse.start_time), (7, None));
-    assert_eq!(ProcessIdentity::parse("7:99"), None);
+    let earlier = ProcessIdentity::parse("7:99").expect("as earlier versions wrote it");
+    assert_eq!((earlier.pid, earlier.start_time), (7, Some(99)));
+    assert_eq!(earlier.boot_id, None);
+    assert_eq!(ProcessIdentity::parse("7:"), None);
     assert_eq!(ProcessIdentity::parse(""), None);
     assert_eq!(current.life(), Life::Alive);
 }
