@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::{Lab, Running};
-use crate::{docker, small, traces};
+use crate::{Network, docker, small, traces};
 
 /// Moments of a run that are seen from outside, each followed by a delay that grows from one kill to the next.
 const PHASES: [&str; 5] = ["provision", "baseline", "ramp", "hold", "drain"];
@@ -11,6 +11,7 @@ const PHASES: [&str; 5] = ["provision", "baseline", "ramp", "hold", "drain"];
 #[test]
 fn a_run_whose_runner_is_killed_at_20_moments_is_removed_by_clean() {
     docker(&["network", "create", "--internal", "not-of-the-lab"]);
+    let foreign = Network("not-of-the-lab");
     let before = traces();
     for kill in 0..20_u32 {
         let lab = Lab::new();
@@ -28,7 +29,8 @@ fn a_run_whose_runner_is_killed_at_20_moments_is_removed_by_clean() {
         let cleaned = lab.run(&["clean"]).expect(0);
         assert_eq!(before, traces(), "killed in {phase}: {}", cleaned.stdout);
     }
-    docker(&["network", "rm", "not-of-the-lab"]);
+    let listed = docker(&["network", "ls", "--format", "{{.Name}}"]);
+    assert!(listed.lines().any(|name| name == foreign.0), "{listed}");
 }
 
 #[test]

@@ -29,6 +29,18 @@ pub(crate) fn docker(arguments: &[&str]) -> String {
         .to_owned()
 }
 
+/// A network that a test made; it is removed whatever becomes of the test, because it would be in the way of the next ones.
+pub(crate) struct Network(pub(crate) &'static str);
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // It may be gone already: some are made for that.
+        let _ = Command::new("docker")
+            .args(["network", "rm", self.0])
+            .output();
+    }
+}
+
 /// Everything that a run could leave: containers, networks, packet rules, links, processes of ours.
 pub(crate) fn traces() -> Vec<String> {
     let printed = |program: &str, arguments: &[&str]| {

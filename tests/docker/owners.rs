@@ -5,20 +5,7 @@ use std::process::Command;
 use c1m::kernel::identity::ProcessIdentity;
 
 use crate::support::{Lab, Running};
-use crate::{docker, small, traces};
-
-/// A network that is removed whatever becomes of the test: what is left alone by `clean` would be in the way of every other
-/// test.
-struct Network(&'static str);
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        // It may be gone, and that is what some are made for.
-        let _ = Command::new("docker")
-            .args(["network", "rm", self.0])
-            .output();
-    }
-}
+use crate::{Network, docker, small, traces};
 
 /// A network as a run makes it, of the runner that this text tells.
 fn network(name: &'static str, run: &str, owner: &str) -> Network {
