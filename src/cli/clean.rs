@@ -121,9 +121,9 @@ impl Survey {
                     .examined
                     .push(format!("the journal of user {user} in {folder}"));
             }
-            None => survey
-                .examined
-                .push(format!("user {user} has no journal and never had a lock")),
+            None => survey.examined.push(format!(
+                "there is no runtime folder of user {user}, and so no journal"
+            )),
         }
         match provision::orphans() {
             Ok(orphans) => {

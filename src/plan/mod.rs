@@ -86,8 +86,8 @@ pub fn plan(
     }
 }
 
-/// The place where most would fit, if that is more than in the one that was chosen. Nobody who asked for a place is sent to
-/// another.
+/// A place where more would fit than in the one that was chosen: namespaces, which carry connections between hosts as
+/// containers do, before the loopback. Nobody who asked for a place is sent to another.
 fn elsewhere(
     scenario: &Scenario,
     facts: &HostFacts,
@@ -101,20 +101,14 @@ fn elsewhere(
         fit: true,
         ..scenario.clone()
     };
-    let mut best = None;
-    let mut most = fits;
-    for place in [PlaceKind::Netns, PlaceKind::Loopback] {
-        let found = choose_place(PlaceWish::Only(place), facts, DockerSupport::Absent)
-            .ok()
-            .and_then(|decision| plan_in(&reducible, facts, &decision).ok());
-        if let Some(plan) = found
-            && plan.target > most
-        {
-            most = plan.target;
-            best = Some((place, most));
-        }
-    }
-    best
+    [PlaceKind::Netns, PlaceKind::Loopback]
+        .into_iter()
+        .find_map(|place| {
+            let decision =
+                choose_place(PlaceWish::Only(place), facts, DockerSupport::Absent).ok()?;
+            let plan = plan_in(&reducible, facts, &decision).ok()?;
+            (plan.target > fits).then_some((place, plan.target))
+        })
 }
 
 fn more_fits(place: PlaceKind, fits: ConnCount) -> String {
