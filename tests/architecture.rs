@@ -21,7 +21,10 @@ const LAYERS: [(&str, &[&str]); 14] = [
         "provision",
         &["control", "domain", "host", "kernel", "plan"],
     ),
-    ("worker", &["control", "domain", "engine", "host", "kernel"]),
+    (
+        "worker",
+        &["control", "domain", "engine", "host", "kernel", "observe"],
+    ),
     (
         "run",
         &[

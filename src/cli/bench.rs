@@ -2,7 +2,6 @@
 //! a process of its own; ratios are best against best and median against median.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{env, fs, process};
@@ -11,8 +10,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::progress::print_line;
-use super::{Exit, Failure};
+use super::{Exit, Failure, output};
 use crate::domain::RunResult;
 use crate::record::RESULT;
 
@@ -142,7 +140,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<Exit, Failure> {
                 }
                 Entrant::Other { command } => other_rate(command)?,
             };
-            print_line(&format!("round {round}: {} {rate:.0}/s", entrant.name()));
+            output::line(&format!("round {round}: {} {rate:.0}/s", entrant.name()));
             rates[index].push(rate);
         }
     }
@@ -155,10 +153,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<Exit, Failure> {
             text
         }
     };
-    io::stdout()
-        .lock()
-        .write_all(text.as_bytes())
-        .context("cannot write to stdout")?;
+    output::print(&text)?;
     Ok(Exit::Done)
 }
 

@@ -1,14 +1,11 @@
 //! `c1m clean`: removes what crashed runs have left, and verifies that nothing is left. Goes by journal and by what the
 //! objects themselves say, never by a pattern of names, and never touches a run that is under way.
 
-use std::io::{self, Write as _};
-
-use anyhow::Context as _;
 use clap::Args;
 
 use super::restore::{notes, still_left};
 use super::runtime_args::{RuntimeArgs, host_cannot};
-use super::{Exit, Failure};
+use super::{Exit, Failure, output};
 use crate::host::{self, Lock, Runtime};
 use crate::provision::docker::{self, SweepImages};
 use crate::provision::{self, ProvisionError, Unsure};
@@ -219,8 +216,6 @@ pub(super) fn say(lines: &[String], before: &str, otherwise: &str) -> Result<Exi
         text.push_str(otherwise);
         text.push('\n');
     }
-    io::stdout()
-        .write_all(text.as_bytes())
-        .context("cannot write to stdout")?;
+    output::print(&text)?;
     Ok(Exit::Done)
 }

@@ -1,6 +1,7 @@
 //! `c1m client`: one client by hand.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -12,12 +13,17 @@ use super::observe::duration;
 use super::{Exit, Failure};
 use crate::control::{Command, Event};
 use crate::domain::{
-    ClientSpec, ConnCount, ConnRate, Keepalive, PortChoice, PortRange, Shard, VerifyShare,
-    WorkerSpec,
+    ClientSpec, ConnCount, ConnRate, Counters, Keepalive, PortChoice, PortRange, Shard, TcpState,
+    VerifyShare, WorkerSpec,
 };
+use crate::observe::{count_sockets, waiting_to_be_accepted};
+use crate::worker::{self, Whereabouts};
 
 /// Most connections from one source address unless ports are told: 64,512 ports, 512 of them spare.
 const EACH: u64 = 64_000;
+
+/// More than any machine holds, and little enough that the sources of all of them are in 127/8.
+const MOST: u64 = 1_000_000_000;
 
 /// Opens connections, proves them alive, and holds them until Ctrl-C or the end of the time.
 #[derive(Debug, Args)]
@@ -26,7 +32,7 @@ pub(super) struct ClientArgs {
     #[arg(value_name = "ADDRESS:PORT", env = "C1M_TARGET")]
     target: SocketAddrV4,
     /// How many connections.
-    #[arg(short = 'n', long, default_value_t = 1_000, env = "C1M_CONNECTIONS")]
+    #[arg(short = 'n', long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=MOST), env = "C1M_CONNECTIONS")]
     connections: u64,
     /// Source addresses; repeatable. 64,000 connections come from each. To a loopback address as many of 127/8 are taken
     /// as are needed.
@@ -44,11 +50,14 @@ pub(super) struct ClientArgs {
     #[arg(long, value_enum, default_value_t, env = "C1M_ENGINE")]
     engine: EngineChoice,
     /// Handshakes that may be under way at once.
-    #[arg(long, default_value_t = 512, env = "C1M_IN_FLIGHT")]
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_000_000), env = "C1M_IN_FLIGHT")]
     in_flight: u32,
     /// Connections a second; absent means as fast as possible.
-    #[arg(long, env = "C1M_RATE")]
+    #[arg(long, value_name = "PER_SECOND", value_parser = rate, env = "C1M_RATE")]
     rate: Option<f64>,
+    /// The target is yours, and it is to bear this load. Needed, with --rate, where the target is not on this kernel.
+    #[arg(long, env = "C1M_I_OWN_THIS_TARGET")]
+    i_own_this_target: bool,
     /// Threads that dial at once; absent means as many as are fastest here.
     #[arg(long, env = "C1M_DIALERS")]
     dialers: Option<u32>,
@@ -96,6 +105,7 @@ impl From<PortsChoice> for PortChoice {
 
 /// Dials, verifies, holds, and drains.
 pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
+    let whereabouts = allowed(args)?;
     let spec = ClientSpec {
         engine: args.engine.into(),
         shards: shards(args)?,
@@ -110,8 +120,18 @@ pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
     let mut hand = Hand::start(Command::start(WorkerSpec::Client(spec)))?;
     let mut exit = Exit::Done;
     let mut until = None;
-    let mut verified = false;
-    while let Woken::Event(event) = hand.listen(until) {
+    let (mut ramped, mut verified) = (false, false);
+    loop {
+        let event = match hand.listen(until) {
+            Woken::Event(event) => event,
+            Woken::Progress if ramped && hand.counters().established == ConnCount::ZERO => {
+                say("nothing is left to hold");
+                exit = Exit::Missed;
+                break;
+            }
+            Woken::Progress => continue,
+            Woken::Over => break,
+        };
         match event {
             Event::Ready { tables, .. } => {
                 say(&format!(
@@ -121,24 +141,17 @@ pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
                 hand.send(Command::Begin);
             }
             Event::RampDone { counters, seconds } => {
-                let rate = counters
-                    .opened
-                    .per_second(seconds)
-                    .map_or_else(String::new, |rate| format!(", {rate}"));
-                say(&format!(
-                    "opened {} in {seconds:.2} s{rate}",
-                    counters.opened
-                ));
+                ramped = true;
+                say(&opened(&counters, seconds));
                 if counters.opened.count() < args.connections {
                     exit = Exit::Missed;
                 }
-                let share = match args.verify.map(NonZeroU32::new) {
-                    None => VerifyShare::All,
-                    Some(None) => VerifyShare::None,
-                    Some(Some(count)) => VerifyShare::Sample(count),
-                };
+                if counters.established == ConnCount::ZERO {
+                    say("nothing is left to hold");
+                    break;
+                }
                 hand.send(Command::Verify {
-                    share,
+                    share: share(args.verify),
                     timeout_ms: 5_000,
                 });
             }
@@ -148,16 +161,24 @@ pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
                     "{} of {} echoed, {} silent; holding",
                     report.echoed, report.asked, report.silent
                 ));
-                if report.echoed < report.asked {
+                if report.echoed < report.asked
+                    || (whereabouts == Whereabouts::Here && one_sided(args.target))
+                {
                     exit = Exit::Missed;
                 }
-                until = args.hold.map(|hold| Instant::now() + hold);
+                until = args.hold.and_then(|hold| Instant::now().checked_add(hold));
             }
             Event::Fatal { .. } => break,
             _ => {}
         }
     }
-    if hand.lost_so_far() > ConnCount::ZERO {
+    hand.look_for_losses();
+    let counters = hand.counters();
+    if counters.lost > ConnCount::ZERO {
+        say(&format!(
+            "{} of {} connections were lost, {} were open at the end",
+            counters.lost, counters.opened, counters.established
+        ));
         exit = Exit::Missed;
     }
     // A signal is the way to end a hold; before that it cuts the work short.
@@ -165,6 +186,74 @@ pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
         exit = interrupted;
     }
     hand.finish(exit)
+}
+
+fn opened(counters: &Counters, seconds: f64) -> String {
+    let rate = counters
+        .opened
+        .per_second(seconds)
+        .map_or_else(String::new, |rate| format!(", {rate}"));
+    let mut text = format!("opened {} in {seconds:.2} s{rate}", counters.opened);
+    for (failure, count) in &counters.failed {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "; {} failed: {failure}", ConnCount::new(*count));
+    }
+    text
+}
+
+fn share(verify: Option<u32>) -> VerifyShare {
+    match verify.map(NonZeroU32::new) {
+        None => VerifyShare::All,
+        Some(None) => VerifyShare::None,
+        Some(Some(count)) => VerifyShare::Sample(count),
+    }
+}
+
+/// Load goes to this kernel alone, unless the user says that the other machine is theirs, and how much it is to bear.
+fn allowed(args: &ClientArgs) -> Result<Whereabouts, Failure> {
+    let target = *args.target.ip();
+    let found = worker::whereabouts(target).map_err(|error| Failure::new(Exit::Failed, error))?;
+    if found != Whereabouts::Elsewhere || (args.i_own_this_target && args.rate.is_some()) {
+        return Ok(found);
+    }
+    let missing = match (args.i_own_this_target, args.rate) {
+        (true, _) => "--rate is missing",
+        (false, Some(_)) => "--i-own-this-target is missing",
+        (false, None) => "--i-own-this-target and --rate are missing",
+    };
+    Err(Failure::new(
+        Exit::Usage,
+        format!("{target} is not on this kernel, or not known to be: {missing}"),
+    )
+    .with_hint(Some(
+        "load on a machine that is not yours is an attack; to one that is: --i-own-this-target --rate PER_SECOND",
+    )))
+}
+
+/// Looks at the server's end, which is in this namespace too: says which connections only this end has, and which nobody
+/// has accepted. Returns whether there are some of the first kind. Other clients of the same server can hide some.
+fn one_sided(target: SocketAddrV4) -> bool {
+    let (counted, waiting) = match (count_sockets(&[target]), waiting_to_be_accepted(target)) {
+        (Ok(counted), Ok(waiting)) => (counted, waiting),
+        (Err(error), _) | (_, Err(error)) => {
+            say(&format!("the server's end was not counted: {error}"));
+            return false;
+        }
+    };
+    if waiting > ConnCount::ZERO {
+        say(&format!(
+            "{waiting} connections wait in the server's accept queue: nobody has accepted them yet"
+        ));
+    }
+    let here = counted.client.of(TcpState::Established);
+    let there = counted.server.of(TcpState::Established);
+    let phantoms = here.saturating_sub(there);
+    if phantoms > ConnCount::ZERO {
+        say(&format!(
+            "{phantoms} of {here} connections are established at the client's end alone: the server's accept queue was full"
+        ));
+    }
+    phantoms > ConnCount::ZERO
 }
 
 /// 64,000 connections from each source address.
@@ -217,4 +306,13 @@ fn shards(args: &ClientArgs) -> Result<Vec<Shard>, Failure> {
             }
         })
         .collect())
+}
+
+/// Reads a rate: a number above zero.
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate >= 0.001 => Ok(rate),
+        Ok(_) => Err("wanted is a number of at least 0.001".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }

@@ -1,11 +1,9 @@
 //! `c1m completions`: completion for a shell, on stdout.
 
-use std::io;
-
 use clap::Args;
 use clap_complete::Shell;
 
-use super::{Exit, command};
+use super::{Exit, Failure, command, output};
 
 /// Prints completion for a shell.
 #[derive(Debug, Args)]
@@ -15,7 +13,9 @@ pub(super) struct CompletionsArgs {
     shell: Shell,
 }
 
-pub(super) fn run(args: &CompletionsArgs) -> Exit {
-    clap_complete::generate(args.shell, &mut command(), "c1m", &mut io::stdout());
-    Exit::Done
+pub(super) fn run(args: &CompletionsArgs) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut command(), "c1m", &mut script);
+    output::print(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Done)
 }

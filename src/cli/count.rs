@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
 
 use super::format::Format;
-use super::{Exit, Failure};
+use super::{Exit, Failure, output};
 use crate::domain::{ConnCount, StateCounts};
 use crate::observe::{SocketCount, count_sockets, count_sockets_at_port, inside_namespace};
 
@@ -45,9 +44,7 @@ pub(super) fn run(args: &CountArgs) -> Result<Exit, Failure> {
         Format::Text if args.port.is_some() => table(&counted),
         Format::Text => plain(&counted),
     };
-    io::stdout()
-        .write_all(text.as_bytes())
-        .context("cannot write to stdout")?;
+    output::print(&text)?;
     Ok(Exit::Done)
 }
 

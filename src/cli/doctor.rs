@@ -2,7 +2,6 @@
 //! Docker engine that can be used it starts small containers, says so, and removes them again.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -12,7 +11,7 @@ use super::format::Format;
 use super::pipeline::random_number;
 use super::runtime_args::{RuntimeArgs, host_cannot};
 use super::scenario_args::ScenarioArgs;
-use super::{Exit, Failure, machine};
+use super::{Exit, Failure, machine, output};
 use crate::domain::{
     Binding, BudgetRow, ConnCount, HostFacts, Limit, PlaceKind, RunId, SizeSource,
 };
@@ -104,10 +103,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
         }
         Format::Text => diagnosis.to_text(),
     };
-    io::stdout()
-        .lock()
-        .write_all(text.as_bytes())
-        .context("cannot write to stdout")?;
+    output::print(&text)?;
     Ok(match (leaves_something, can_run) {
         (true, _) => Exit::HostChanged,
         (false, true) => Exit::Done,

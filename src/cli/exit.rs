@@ -23,6 +23,8 @@ pub enum Exit {
     TimedOut,
     /// The host was left changed; the message has the command that repairs it. Outranks the others.
     HostChanged,
+    /// Ended by SIGHUP; restored, partial report written.
+    HungUp,
     /// Ended by SIGINT; restored, partial report written.
     Interrupted,
     /// Ended by SIGTERM; restored, partial report written.
@@ -30,6 +32,16 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// The end that a signal asked for: 128 and its number, as shells have it.
+    #[must_use]
+    pub const fn by_signal(signal: i32) -> Self {
+        match signal {
+            1 => Self::HungUp,
+            15 => Self::Terminated,
+            _ => Self::Interrupted,
+        }
+    }
+
     /// The number that the shell sees.
     #[must_use]
     pub const fn code(self) -> u8 {
@@ -44,6 +56,7 @@ impl Exit {
             Self::Invalid => 7,
             Self::TimedOut => 8,
             Self::HostChanged => 9,
+            Self::HungUp => 129,
             Self::Interrupted => 130,
             Self::Terminated => 143,
         }

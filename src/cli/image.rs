@@ -1,13 +1,11 @@
 //! `c1m image`: the image that workers run in, made of this binary and handed to the engine, for those who bring the lab up
 //! by Compose or look at it themselves.
 
-use std::io::Write as _;
-
 use clap::Args;
 use serde_json::json;
 
 use super::format::Format;
-use super::{Exit, Failure};
+use super::{Exit, Failure, output};
 use crate::domain::Bytes;
 use crate::provision::docker;
 
@@ -40,6 +38,6 @@ pub(super) fn run(args: &ImageArgs) -> Result<Exit, Failure> {
             if image.reused { "unchanged" } else { "new" }
         ),
     };
-    writeln!(std::io::stdout().lock(), "{text}").map_err(anyhow::Error::from)?;
+    output::print(&format!("{text}\n"))?;
     Ok(Exit::Done)
 }

@@ -1,13 +1,12 @@
 //! `c1m man`: the manual page in roff, on stdout, or one page per verb in a directory.
 
 use std::fs;
-use std::io;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{Exit, command};
+use super::{Exit, Failure, command, output};
 
 /// Prints the manual page.
 #[derive(Debug, Args)]
@@ -17,11 +16,15 @@ pub(super) struct ManArgs {
     dir: Option<PathBuf>,
 }
 
-pub(super) fn run(args: &ManArgs) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &ManArgs) -> Result<Exit, Failure> {
     match &args.dir {
-        None => clap_mangen::Man::new(command())
-            .render(&mut io::stdout())
-            .context("cannot write the manual page to stdout")?,
+        None => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(command())
+                .render(&mut page)
+                .context("cannot make the manual page")?;
+            output::print(&String::from_utf8_lossy(&page))?;
+        }
         Some(dir) => {
             fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
             clap_mangen::generate_to(command(), dir)

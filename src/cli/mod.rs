@@ -15,6 +15,7 @@ mod image;
 mod machine;
 mod man;
 mod observe;
+mod output;
 mod pipeline;
 mod plan;
 mod progress;
@@ -29,7 +30,7 @@ mod validate;
 mod worker;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -106,11 +107,11 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
         Verb::Bench(args) => bench::run(args),
         Verb::Clean(args) => clean::run(args),
         Verb::Client(args) => client::run(args),
-        Verb::Completions(args) => Ok(completions::run(args)),
+        Verb::Completions(args) => completions::run(args),
         Verb::Count(args) => count::run(args),
         Verb::Doctor(args) => doctor::run(args),
         Verb::Image(args) => image::run(args),
-        Verb::Man(args) => man::run(args).map_err(Failure::from),
+        Verb::Man(args) => man::run(args),
         Verb::Observe(args) => observe::run(args),
         Verb::Plan(args) => plan::run(args),
         Verb::Report(args) => report::run(args),
@@ -121,14 +122,15 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
         Verb::Server(args) => server::run(args),
         Verb::Validate(args) => validate::run(args),
     };
-    match outcome {
+    let exit = match outcome {
         Ok(exit) => exit,
         Err(failure) => {
-            // A closed stderr changes nothing about the exit code.
-            let _ = write!(io::stderr().lock(), "{failure}");
+            output::line(failure.to_string().trim_end());
             failure.exit()
         }
-    }
+    };
+    output::settle();
+    exit
 }
 
 /// The command line as clap knows it.
@@ -156,7 +158,7 @@ fn log_to_stderr(global: &Global) {
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(io::stderr)
+        .with_writer(|| output::LogWriter)
         .with_ansi(colour)
         .without_time()
         .with_target(false)

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::{env, process};
 
 use super::caller::caller;
-use super::progress::Screen;
+use super::output::{self, LastWords};
+use super::progress::ProgressChoice;
 use super::runtime_args::host_cannot;
 use super::{Exit, Failure, machine, restore};
 use crate::domain::{HostFacts, PlaceKind, RunId, RunVerdict, SettingScope};
@@ -127,7 +128,7 @@ pub(super) fn conduct(
     scenario: &Scenario,
     runtime: &Runtime,
     results: &Path,
-    screen: &mut Screen,
+    progress: ProgressChoice,
 ) -> Result<Finished, Failure> {
     let Prepared {
         id,
@@ -148,10 +149,14 @@ pub(super) fn conduct(
             Failure::new(Exit::Provision, error).with_hint(hint)
         })?;
     }
-    let interrupt =
-        Interrupt::listen(last_words(id.clone(), plan.place.place)).map_err(|error| {
-            Failure::new(Exit::Failed, format!("cannot listen for signals: {error}"))
-        })?;
+    let threads_failed = |error| {
+        let what = format!("cannot start the threads for the terminal and for signals: {error}");
+        Failure::new(Exit::Failed, what)
+    };
+    output::start(progress).map_err(threads_failed)?;
+    let journal = host::journal_path(runtime, &id);
+    let interrupt = Interrupt::listen(last_words(id.clone(), plan.place.place, journal))
+        .map_err(threads_failed)?;
     let tuning = Tuning::new(runtime, &lock, &id, provision::remove_object);
     let path = directory.path().to_path_buf();
     let outcome = run::execute(
@@ -167,9 +172,9 @@ pub(super) fn conduct(
             tuning,
         },
         &interrupt,
-        &mut |news| screen.show(&news),
+        &mut output::show,
     );
-    screen.finish();
+    output::end_of_progress();
     drop(lock);
     Ok(finish(&outcome, path))
 }
@@ -201,8 +206,7 @@ fn exit_of(outcome: &Outcome, verdict: Option<RunVerdict>) -> Exit {
         return Exit::HostChanged;
     }
     match &outcome.ending {
-        Ending::Interrupted { signal: 15 } => Exit::Terminated,
-        Ending::Interrupted { .. } => Exit::Interrupted,
+        Ending::Interrupted { signal } => Exit::by_signal(*signal),
         Ending::NotProvisioned { .. } => Exit::Provision,
         Ending::RecordingBroken(_) | Ending::Panicked(_) => Exit::Failed,
         Ending::Stalled(_) => Exit::TimedOut,
@@ -229,17 +233,30 @@ fn complaint_of(ending: &Ending) -> Option<String> {
     }
 }
 
-/// At the second signal: nothing is waited for any more. What vanishes by itself does so when this process is gone.
-fn last_words(run: RunId, place: PlaceKind) -> run::LastWords {
-    Box::new(move |signal| {
-        let what = match place {
-            PlaceKind::Docker => "containers, networks and settings of the host may be left",
-            PlaceKind::Loopback | PlaceKind::Netns => "settings of the host may be left changed",
-        };
-        super::progress::print_line(&format!(
-            "run {run} was not taken down: {what}; clean up by: c1m clean"
+/// At the second signal: nothing is waited for any more. What vanishes by itself does so when this process is gone; what may
+/// not is named, and the exit code says that the host may be left changed.
+fn last_words(run: RunId, place: PlaceKind, journal: PathBuf) -> run::LastWords {
+    let words = LastWords::new();
+    Box::new(move |second| {
+        let mut left = Vec::new();
+        if second.unfinished && place == PlaceKind::Docker {
+            left.push("containers and networks");
+        }
+        // It exists from the first change of the host to the last one that was put back.
+        if journal.exists() {
+            left.push("settings or packet rules of the host");
+        }
+        if left.is_empty() {
+            words.say(format!(
+                "run {run} was ended at once; its workers end by themselves and nothing else is left; to make sure: c1m clean"
+            ));
+            end_now(128 + second.signal);
+        }
+        words.say(format!(
+            "run {run} was not taken down: {} may be left; clean up by: c1m clean",
+            left.join(", ")
         ));
-        end_now(128 + signal);
+        end_now(i32::from(Exit::HostChanged.code()));
     })
 }
 

@@ -1,13 +1,11 @@
 //! `c1m plan`: what a scenario needs and whether it fits here. Starts nothing, changes nothing.
 
-use std::io::{self, Write as _};
-
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use super::format::Format;
 use super::scenario_args::ScenarioArgs;
-use super::{Exit, Failure, machine};
+use super::{Exit, Failure, machine, output};
 use crate::domain::PlaceKind;
 use crate::plan::{self, DockerSupport, Emit};
 
@@ -65,25 +63,17 @@ pub(super) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
         (None, Format::Text) => plan.to_text(),
         (None, Format::Json) => json(&plan)?,
     };
-    print(&text)?;
+    output::print(&text)?;
     Ok(Exit::Done)
 }
 
 /// For programs a refusal is data too.
 fn refused(refusal: &impl serde::Serialize) -> Result<Exit, Failure> {
-    print(&json(refusal)?)?;
+    output::print(&json(refusal)?)?;
     Ok(Exit::HostCannot)
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(value).context("cannot write JSON")?;
     Ok(text + "\n")
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    io::stdout()
-        .lock()
-        .write_all(text.as_bytes())
-        .context("cannot write to stdout")
-        .map_err(Failure::from)
 }

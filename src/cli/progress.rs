@@ -37,7 +37,7 @@ pub(super) enum ProgressChoice {
     None,
 }
 
-/// Where progress goes.
+/// Where progress goes. It lives on the thread that writes to stderr; see `output`.
 pub(super) enum Screen {
     Bars(Box<Bars>),
     Plain(Plain),
@@ -65,9 +65,27 @@ impl Screen {
             Self::Json => json_line(news),
             Self::Silent => {
                 if let Progress::Warning(text) = news {
-                    print_line(&format!("warning: {text}"));
+                    write_line(&format!("warning: {text}"));
                 }
             }
+        }
+    }
+
+    /// Shows a line that is no news of the run.
+    pub(super) fn line(&mut self, text: &str) {
+        match self {
+            Self::Bars(bars) => bars.say(text),
+            Self::Plain(_) | Self::Json | Self::Silent => write_line(text),
+        }
+    }
+
+    /// Says that so many lines found nobody who took them.
+    pub(super) fn dropped(&mut self, count: u64) {
+        match self {
+            Self::Json => write_line(&json!({ "dropped_lines": count }).to_string()),
+            _ => self.line(&format!(
+                "{count} lines dropped: nobody took them from stderr; the recording has them"
+            )),
         }
     }
 
@@ -87,7 +105,7 @@ fn wide_enough_terminal() -> bool {
 }
 
 /// Progress must never end a run: a closed stderr is ignored.
-pub(super) fn print_line(text: &str) {
+fn write_line(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
@@ -193,16 +211,16 @@ impl Plain {
     fn show(&mut self, news: &Progress) {
         match news {
             Progress::Recording { directory } => {
-                print_line(&format!("recording to {}", directory.display()));
+                write_line(&format!("recording to {}", directory.display()));
             }
-            Progress::Phase(phase) => print_line(&format!("{phase}: {}", describe(*phase))),
-            Progress::Note(text) => print_line(text),
-            Progress::Warning(text) => print_line(&format!("warning: {text}")),
+            Progress::Phase(phase) => write_line(&format!("{phase}: {}", describe(*phase))),
+            Progress::Note(text) => write_line(text),
+            Progress::Warning(text) => write_line(&format!("warning: {text}")),
             Progress::Live(live) => {
                 let due = self.last.is_none_or(|last| last.elapsed() >= PLAIN_EVERY);
                 if live.phase >= Phase::Ramp && due {
                     self.last = Some(Instant::now());
-                    print_line(&live_text(live));
+                    write_line(&live_text(live));
                 }
             }
         }
@@ -224,11 +242,12 @@ fn json_line(news: &Progress) {
             "lost": live.lost,
             "rate_per_second": live.rate,
             "bytes_per_connection": live.bytes_per_connection,
-            "memory_left_bytes": live.memory_left,
+            "memory_left_bytes": live.memory_left.as_ref().map(|(left, _)| left),
+            "memory_left_in": live.memory_left.as_ref().map(|(_, of)| of),
             "hold_left_seconds": live.hold_left_seconds,
         }}),
     };
-    print_line(&value.to_string());
+    write_line(&value.to_string());
 }
 
 /// The live line: `ramp 512,000 of 1,024,000, 81,000/s, 8.1 KB per connection, 11.9 GiB left`.
@@ -245,8 +264,8 @@ fn live_text(live: &Live) -> String {
             bytes / 1000.0
         );
     }
-    if let Some(left) = live.memory_left {
-        let _ = write!(text, ", {left} of memory left");
+    if let Some((left, of)) = &live.memory_left {
+        let _ = write!(text, ", {left} of memory left in {of}");
     }
     if live.failed.count() > 0 {
         let _ = write!(text, ", {} failed", live.failed);

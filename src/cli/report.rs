@@ -1,13 +1,12 @@
 //! `c1m report RUNDIR`: makes the report of a run again, from its recording alone.
 
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use super::caller::caller;
-use super::{Exit, Failure};
+use super::{Exit, Failure, output};
 use crate::report::{self, ReportError};
 
 /// Makes the report of a run again, from its recording alone, and prints it.
@@ -49,10 +48,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
         }
         Format::Markdown => report::markdown(&report, &drawn),
     };
-    io::stdout()
-        .lock()
-        .write_all(text.as_bytes())
-        .context("cannot write to stdout")?;
+    output::print(&text)?;
     Ok(Exit::Done)
 }
 

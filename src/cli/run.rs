@@ -1,17 +1,19 @@
 //! `c1m run`: the whole pipeline, from looking at the host to the report.
 
-use std::io::{self, Write as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args;
 
 use super::pipeline::{self, HostChanges};
-use super::progress::{ProgressChoice, Screen, print_line};
+use super::progress::ProgressChoice;
 use super::runtime_args::RuntimeArgs;
 use super::scenario_args::ScenarioArgs;
-use super::{Exit, Failure};
+use super::{Exit, Failure, output};
 use crate::record::REPORT;
+
+/// How long the end of a run waits for a reader of its summary.
+const SUMMARY_TAKES: Duration = Duration::from_secs(5);
 
 /// Opens, holds, verifies and measures connections, and writes a report.
 #[derive(Debug, Args)]
@@ -48,7 +50,7 @@ pub(super) fn run(args: &RunArgs, quiet: bool) -> Result<Exit, Failure> {
     };
     if args.dry_run {
         let plan = pipeline::preview(&scenario, args.runtime.find()?.as_ref(), changes)?;
-        print(&plan.to_text())?;
+        output::print(&plan.to_text())?;
         return Ok(Exit::Done);
     }
     let runtime = args.runtime.open()?;
@@ -57,23 +59,16 @@ pub(super) fn run(args: &RunArgs, quiet: bool) -> Result<Exit, Failure> {
     if !quiet && args.progress != ProgressChoice::Json {
         introduce(&prepared);
     }
-    let mut screen = Screen::new(if quiet {
+    let progress = if quiet {
         ProgressChoice::None
     } else {
         args.progress
-    });
-    let finished = pipeline::conduct(
-        prepared,
-        &scenario,
-        &runtime,
-        &args.results_dir,
-        &mut screen,
-    )?;
+    };
+    let finished = pipeline::conduct(prepared, &scenario, &runtime, &args.results_dir, progress)?;
     let exit = finished.exit;
     for complaint in &finished.complaints {
-        print_line(&format!("error: {complaint}"));
+        output::line(&format!("error: {complaint}"));
     }
-    print(&finished.summary)?;
     let page = finished.directory.join(REPORT);
     let written = if page.exists() {
         page
@@ -81,31 +76,24 @@ pub(super) fn run(args: &RunArgs, quiet: bool) -> Result<Exit, Failure> {
         // The scenario asks for no page, or there was no room for one.
         finished.directory
     };
-    print(&format!("report: {}\n", written.display()))?;
+    let summary = format!("{}report: {}\n", finished.summary, written.display());
+    output::print_within(summary, SUMMARY_TAKES)?;
     Ok(exit)
 }
 
 fn introduce(prepared: &pipeline::Prepared) {
     let plan = &prepared.plan;
-    print_line(&format!("place: {}: {}", plan.place.place, plan.place.why));
+    output::line(&format!("place: {}: {}", plan.place.place, plan.place.why));
     for (place, why) in &plan.place.why_not {
-        print_line(&format!("  not {place}: {why}"));
+        output::line(&format!("  not {place}: {why}"));
     }
     if plan.target < plan.requested {
-        print_line(&format!(
+        output::line(&format!(
             "reduced: {} of {} connections fit here",
             plan.target, plan.requested
         ));
     }
     for note in &plan.notes {
-        print_line(&format!("note: {note}"));
+        output::line(&format!("note: {note}"));
     }
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    io::stdout()
-        .lock()
-        .write_all(text.as_bytes())
-        .context("cannot write to stdout")
-        .map_err(Failure::from)
 }

@@ -1,11 +1,9 @@
 //! `c1m schema`: the JSON schemas of the files that users write and read.
 
-use std::io::{self, Write as _};
-
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, output};
 use crate::domain::RunResult;
 use crate::scenario;
 
@@ -33,9 +31,6 @@ pub(super) fn run(args: &SchemaArgs) -> Result<Exit, Failure> {
         }
         SchemaOf::Result => RunResult::schema(),
     };
-    io::stdout()
-        .lock()
-        .write_all(text.as_bytes())
-        .context("cannot write to stdout")?;
+    output::print(&text)?;
     Ok(Exit::Done)
 }

@@ -13,7 +13,7 @@ use crate::domain::{Acceptors, ConnCount, Keepalive, ServerSpec, WorkerSpec};
 /// Accepts connections, holds them and echoes what they send, until Ctrl-C.
 #[derive(Debug, Args)]
 pub(super) struct ServerArgs {
-    /// Where to listen; repeatable.
+    /// Where to listen; repeatable. 0.0.0.0 is every interface, so that other machines can connect too.
     #[arg(
         long = "listen",
         value_name = "ADDRESS:PORT",
@@ -61,8 +61,22 @@ pub(super) fn run(args: &ServerArgs) -> Result<Exit, Failure> {
         tables: args.tables.into(),
         capacity: ConnCount::new(args.capacity),
     };
+    if let Some(everywhere) = args
+        .listen
+        .iter()
+        .find(|address| address.ip().is_unspecified())
+    {
+        say(&format!(
+            "warning: {everywhere} listens on every interface: whoever reaches this machine can connect"
+        ));
+    }
     let mut hand = Hand::start(Command::start(WorkerSpec::Server(spec)))?;
-    while let Woken::Event(event) = hand.listen(None) {
+    loop {
+        let event = match hand.listen(None) {
+            Woken::Event(event) => event,
+            Woken::Progress => continue,
+            Woken::Over => break,
+        };
         match event {
             Event::Ready {
                 tables,

@@ -1,6 +1,5 @@
 //! `c1m validate`: whether scenario files say what can be understood. Looks at nothing but the files.
 
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -8,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::format::Format;
-use super::{Exit, Failure};
+use super::{Exit, Failure, output};
 use crate::domain::ConnCount;
 use crate::scenario::{self, Override, Scenario, ScenarioErrors};
 
@@ -70,10 +69,7 @@ pub(super) fn run(args: &ValidateArgs) -> Result<Exit, Failure> {
             })
             .collect(),
     };
-    io::stdout()
-        .lock()
-        .write_all(text.as_bytes())
-        .context("cannot write to stdout")?;
+    output::print(&text)?;
     let all_valid = findings
         .iter()
         .all(|finding| matches!(finding, Finding::Valid(_)));

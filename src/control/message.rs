@@ -2,8 +2,8 @@
 //!
 //! The order: the first command is `Start` with the spec. The worker prepares everything that does not need the peer and
 //! answers `Ready` (a server listens by then). A client opens nothing before `Begin`. `Progress` comes at least every
-//! 250 ms while something changes and once more when the ramp ends. `Verify` is answered by `Verified`, `Drain` by
-//! `Drained`. `Exit`, or the end of stdin, ends the worker at once: a worker whose runner died must not stay.
+//! 250 ms while something changes and once more when the ramp ends. `Verify` is answered by `Verified`, `LookForLosses` by
+//! `LossesTold`, `Drain` by `Drained`. `Exit`, or the end of stdin, ends the worker at once: a worker whose runner died must not stay.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Version of these messages. It grows when one side would misunderstand the other. Runner and worker are usually the same
 /// program; an image may hold another one.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// What speakers spoke that did not say which version.
 const fn first_version() -> u32 {
@@ -72,6 +72,10 @@ pub enum Command {
     },
     /// A client begins its ramp.
     Begin,
+    /// The runner is at work. Comes four times a second, from the first command on. A client that has heard it once and
+    /// then hears nothing for a second opens nothing more until it hears from the runner again: a runner that stands still
+    /// cannot watch memory.
+    Alive,
     /// A client stops opening connections and keeps those it has.
     StopRamp,
     /// A client sends an echo through its connections.
@@ -81,6 +85,8 @@ pub enum Command {
         /// Milliseconds until what has not answered counts as silent.
         timeout_ms: u64,
     },
+    /// Look at every connection once more. What ends after the answer is closed on purpose and not lost.
+    LookForLosses,
     /// Close every connection by a reset, so that neither end keeps a trace.
     Drain,
     /// End.
@@ -154,6 +160,11 @@ pub enum Event {
     Verified {
         /// What came of it.
         report: VerifyReport,
+    },
+    /// The answer to `LookForLosses`.
+    LossesTold {
+        /// The counters with every loss until now.
+        counters: Counters,
     },
     /// The answer to `Drain`.
     Drained {

@@ -5,3 +5,6 @@ mod message;
 
 pub use codec::{CodecError, LineReader, write_line};
 pub use message::{Command, Event, VERSION, VersionMismatch, same_version};
+
+/// How a line of a worker's stderr begins that tells its panic; the worker ends right after it.
+pub const PANICKED: &str = "panicked: ";

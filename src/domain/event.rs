@@ -169,6 +169,10 @@ pub struct Verification {
     pub unfinished: Vec<WorkerId>,
 }
 
+const fn ramp() -> Phase {
+    Phase::Ramp
+}
+
 /// Something that happened in a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -268,14 +272,17 @@ pub enum RunEvent {
     },
     /// Connections were proved alive.
     Verified(Verification),
-    /// The guard stopped the ramp before memory ran out.
+    /// The guard stopped the run before memory ran out.
     GuardStopped {
         /// What it saw, in one sentence.
         reason: String,
+        /// In which phase. Older recordings do not say it: their guard watched the ramp alone.
+        #[serde(default = "ramp")]
+        phase: Phase,
         /// How many connections were open.
         at: ConnCount,
-        /// How many would have fitted.
-        would_fit: ConnCount,
+        /// How many would have fitted; absent where none were being opened.
+        would_fit: Option<ConnCount>,
         /// Bytes that one more connection costs, as measured so far.
         bytes_per_connection: f64,
     },

@@ -9,6 +9,7 @@ use super::ledger::{Ledger, Milestone};
 #[derive(Debug)]
 pub(super) struct Closing {
     draining: AtomicBool,
+    settled: AtomicBool,
     ending: AtomicBool,
     left: Mutex<Left>,
     changed: Condvar,
@@ -26,11 +27,24 @@ impl Closing {
     pub(super) const fn new(threads: usize, ledger: Ledger) -> Self {
         Self {
             draining: AtomicBool::new(false),
+            settled: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             left: Mutex::new(Left { threads, closed: 0 }),
             changed: Condvar::new(),
             ledger,
         }
+    }
+
+    /// Takes every end from now on as closed on purpose. Each thread of a server tells losses as they come, so that there
+    /// is nothing to look for.
+    pub(super) fn settle(&self) {
+        self.settled.store(true, Ordering::Relaxed);
+        self.ledger.reached(Milestone::LossesTold);
+    }
+
+    /// Whether an end is closed on purpose and not lost.
+    pub(super) fn settled(&self) -> bool {
+        self.settled.load(Ordering::Relaxed) || self.draining()
     }
 
     /// Asks for the drain.

@@ -21,6 +21,8 @@ pub enum Milestone {
     },
     /// The echo is over.
     Verified(VerifyReport),
+    /// Every connection was looked at once more; what ends from now on is not lost.
+    LossesTold,
     /// Every connection is closed; so many were.
     Drained(u64),
 }

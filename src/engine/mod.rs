@@ -60,6 +60,10 @@ pub trait Running: Send + Sync {
     /// What has been done so far.
     fn counters(&self) -> Counters;
 
+    /// Looks at every connection once more, so that each loss until now is in the counters. What ends from then on is
+    /// closed on purpose and not lost. [`Milestone::LossesTold`] follows.
+    fn look_for_losses(&self);
+
     /// Begins to close every connection by a reset. [`Milestone::Drained`] follows. Nothing can be asked afterwards.
     fn drain(&self);
 
@@ -80,6 +84,9 @@ pub trait Dialing: Running {
 
     /// Opens nothing more; what is open stays. Handshakes under way have a second to end.
     fn stop_ramp(&self);
+
+    /// Opens nothing while this is asked for, and goes on where it was afterwards. Handshakes under way end as they do.
+    fn pause_ramp(&self, pause: bool);
 
     /// Sends an echo through connections. [`Milestone::Verified`] follows.
     fn verify(&self, share: VerifyShare, timeout: Duration);

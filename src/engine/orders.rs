@@ -13,6 +13,11 @@ pub(super) struct Orders {
     state: Mutex<State>,
     changed: Condvar,
     halted: AtomicBool,
+    paused: AtomicBool,
+    /// Every loss was told: what ends now is closed on purpose.
+    settled: AtomicBool,
+    /// Somebody waits for the last look at losses.
+    last_look: AtomicBool,
     draining: AtomicBool,
     /// Tables whose part of the ramp is not over.
     dialing: AtomicUsize,
@@ -28,6 +33,8 @@ struct State {
     /// Tables that are not empty yet.
     undrained: usize,
     drained: u64,
+    /// Tables that have not had their last look; absent while none was asked for.
+    unlooked: Option<usize>,
 }
 
 /// What to do next.
@@ -35,6 +42,8 @@ struct State {
 pub(super) enum Order {
     /// Nothing was asked until the time was up: look after the connections.
     Hold,
+    /// Look for losses a last time.
+    LookForLosses,
     /// Prove them alive.
     Verify(Arc<Round>),
     /// Close them.
@@ -50,9 +59,13 @@ impl Orders {
                 round: None,
                 undrained: tables,
                 drained: 0,
+                unlooked: None,
             }),
             changed: Condvar::new(),
             halted: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+            settled: AtomicBool::new(false),
+            last_look: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             dialing: AtomicUsize::new(tables),
             last_opened: AtomicU64::new(0),
@@ -69,6 +82,51 @@ impl Orders {
     /// Ends the ramp where it is.
     pub(super) fn halt(&self) {
         self.halted.store(true, Ordering::Relaxed);
+    }
+
+    /// Holds the ramp up, or lets it go on.
+    pub(super) fn pause(&self, pause: bool) {
+        self.paused.store(pause, Ordering::Relaxed);
+    }
+
+    /// Whether nothing is to be opened for now.
+    pub(super) fn paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed) && !self.halted()
+    }
+
+    /// Asks for a last look at losses, or answers at once where there is nothing to look at.
+    pub(super) fn look_for_losses(&self, tables: usize) {
+        self.halt();
+        let mut state = self.state();
+        if state.begun.is_none() || self.draining() || self.settled() {
+            drop(state);
+            return self.ledger.reached(Milestone::LossesTold);
+        }
+        state.unlooked.get_or_insert(tables);
+        self.last_look.store(true, Ordering::Relaxed);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// A table has had its last look.
+    pub(super) fn look_part_done(&self) {
+        let mut state = self.state();
+        let left = state.unlooked.map_or(0, |left| left.saturating_sub(1));
+        state.unlooked = Some(left);
+        if left == 0 {
+            self.settled.store(true, Ordering::Relaxed);
+            self.ledger.reached(Milestone::LossesTold);
+        }
+    }
+
+    /// Whether all that ends now is closed on purpose.
+    pub(super) fn settled(&self) -> bool {
+        self.settled.load(Ordering::Relaxed) || self.draining()
+    }
+
+    /// Whether an echo is to be broken off.
+    pub(super) fn leaving(&self) -> bool {
+        self.last_look.load(Ordering::Relaxed) || self.draining()
     }
 
     /// Asks for an echo, or answers at once where there is nobody to ask: before the ramp, and after the drain.
@@ -123,8 +181,9 @@ impl Orders {
         state.begun
     }
 
-    /// The next order for a table that has done the rounds up to `seen`; holds at most until `until`.
-    pub(super) fn next(&self, seen: u64, until: Instant) -> Order {
+    /// The next order for a table that has done the rounds up to `seen`, and its last look where `looked`; holds at most
+    /// until `until`.
+    pub(super) fn next(&self, seen: u64, looked: bool, until: Instant) -> Order {
         let unseen = |state: &State| {
             state
                 .round
@@ -135,11 +194,14 @@ impl Orders {
         let (state, _) = self
             .changed
             .wait_timeout_while(self.state(), patience, |state| {
-                !self.draining() && !unseen(state)
+                !self.draining() && !unseen(state) && (looked || state.unlooked.is_none())
             })
             .unwrap_or_else(PoisonError::into_inner);
         if self.draining() {
             return Order::Drain;
+        }
+        if !looked && state.unlooked.is_some() {
+            return Order::LookForLosses;
         }
         match &state.round {
             Some(round) if round.number > seen => Order::Verify(Arc::clone(round)),

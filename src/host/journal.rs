@@ -200,9 +200,7 @@ impl Journal {
         owner: &JournalOwner,
         wrap: &JournalFile,
     ) -> Result<Self, JournalError> {
-        let path = runtime
-            .path()
-            .join(format!("{PREFIX}{}{SUFFIX}", owner.run));
+        let path = journal_path(runtime, &owner.run);
         let failed = |source| JournalError {
             what: "begin",
             path: path.clone(),
@@ -301,6 +299,12 @@ pub(super) fn read_all(runtime: &Runtime) -> Result<Vec<LeftJournal>, JournalErr
     }
     found.sort_by(|(one, _), (other, _)| other.cmp(one));
     Ok(found.into_iter().map(|(_, journal)| journal).collect())
+}
+
+/// Where the journal of a run lies while something of the host is changed.
+#[must_use]
+pub fn journal_path(runtime: &Runtime, run: &RunId) -> PathBuf {
+    runtime.path().join(format!("{PREFIX}{run}{SUFFIX}"))
 }
 
 /// Removes a journal whose changes are undone.

@@ -11,7 +11,7 @@ mod tuning;
 
 pub use error::HostError;
 pub use facts::{FactsError, probe};
-pub use journal::{Durable, JournalEntry, JournalError, JournalFile, JournalOwner};
+pub use journal::{Durable, JournalEntry, JournalError, JournalFile, JournalOwner, journal_path};
 pub use lock::{Holder, Lock, LockError};
 pub use recover::{
     LeftOnHost, Recovered, Recovery, left_behind, look, recover, recover_unless_live, recover_with,

@@ -198,12 +198,10 @@ impl MemoryHierarchy {
         limits.into_iter().min_by_key(CgroupLimit::left)
     }
 
-    /// Those of `group` and the groups above it that have a limit now.
+    /// `group` and the groups above it whose limits bind it too, whether they have one or not.
     #[must_use]
-    pub fn limited_levels(&self, group: &str) -> Vec<String> {
-        self.levels(group)
-            .filter(|level| self.limit_of(level).is_some())
-            .collect()
+    pub fn levels_of(&self, group: &str) -> Vec<String> {
+        self.levels(group).collect()
     }
 
     /// The limit of one group, where it has one, with what is used of it.

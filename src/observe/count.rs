@@ -86,6 +86,23 @@ pub fn count_sockets_at_port(port: u16) -> Result<SocketCount, CountError> {
     count_sockets(&[SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)])
 }
 
+/// Connections that wait in the accept queues of those who listen at `target` in the calling thread's network namespace.
+///
+/// # Errors
+/// When the kernel gives no list.
+pub fn waiting_to_be_accepted(target: SocketAddrV4) -> Result<ConnCount, CountError> {
+    let mut waiting = 0;
+    SockDiag::open()?.for_each(Family::V4, StateSet::ALL, |socket| {
+        let listens = socket.state == TcpState::Listen
+            && socket.local.port() == target.port()
+            && (socket.local.ip().is_unspecified() || socket.local.ip() == target.ip());
+        if listens {
+            waiting += u64::from(socket.receive_queue);
+        }
+    })?;
+    Ok(ConnCount::new(waiting))
+}
+
 /// Connections in ESTABLISHED or `CLOSE_WAIT` in the calling thread's network namespace, from a counter: it costs nothing.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 
 mod count;
 mod gauge;
+mod guard;
 mod observer;
 mod probes;
 mod settle;
@@ -10,9 +11,10 @@ mod window;
 
 pub use count::{
     CountError, SocketCount, count_sockets, count_sockets_at_port, current_established,
-    inside_namespace,
+    inside_namespace, waiting_to_be_accepted,
 };
 pub use gauge::{GaugeError, MemoryGauge, MemoryLeft, cgroup_of_process, memory_gauge};
+pub use guard::{MemoryWatch, Shortage};
 pub use observer::{Observer, ObserverConfig, ObserverCost, ObserverGone, Sink};
 pub use settle::{Settled, settle};
 pub use window::NamespaceWindow;

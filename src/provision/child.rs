@@ -8,7 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use crate::domain::{RunId, WorkerId};
 use crate::kernel::identity::ProcessIdentity;
 use crate::kernel::sys::process::ProcessHandle;
 
-use super::{ExitReport, FromWorker, Inbox, ProvisionError, WorkerHandle};
+use super::{ExitReport, FromWorker, HEARTBEAT, Inbox, ProvisionError, Remote, WorkerHandle};
 
 /// The variable in a worker's environment that says which run it belongs to: how `c1m clean` knows an orphan.
 pub const RUN_VARIABLE: &str = "C1M_RUN";
@@ -130,10 +131,17 @@ impl WorkerChild {
             ended: Mutex::new(None),
             woken: Condvar::new(),
         });
+        let (commands, to_write) = mpsc::channel();
         let handle = ChildHandle {
             child: Arc::clone(&watched),
-            stdin: Some(stdin),
+            commands: Some(Arc::new(commands)),
         };
+        if let Err(error) =
+            spawn_named("commands", worker, move || write_commands(stdin, &to_write))
+        {
+            end_now(&mut child);
+            return Err(ProvisionError::new(what(), error));
+        }
         let events = spawn_named("events", worker, {
             let inbox = inbox.clone();
             move || forward_events(worker, stdout, &inbox)
@@ -244,16 +252,28 @@ pub(super) fn end_all(children: &[Arc<WorkerChild>]) -> Vec<ProvisionError> {
 #[derive(Debug)]
 pub(super) struct ChildHandle {
     child: Arc<WorkerChild>,
-    stdin: Option<ChildStdin>,
+    commands: Option<Arc<Sender<Command>>>,
 }
 
 impl WorkerHandle for ChildHandle {
     fn send(&mut self, command: &Command) -> io::Result<()> {
-        let stdin = self
-            .stdin
-            .as_mut()
-            .ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        write_line(stdin, command)
+        self.commands
+            .as_ref()
+            .and_then(|commands| commands.send(command.clone()).ok())
+            .ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))
+    }
+
+    fn remote(&self) -> Remote {
+        let commands = self
+            .commands
+            .as_ref()
+            .map_or_else(Weak::new, Arc::downgrade);
+        Box::new(move |command| {
+            if let Some(commands) = commands.upgrade() {
+                // A worker that is gone is reported as gone by its exit.
+                let _ = commands.send(command.clone());
+            }
+        })
     }
 
     fn pid(&self) -> Option<u32> {
@@ -261,9 +281,27 @@ impl WorkerHandle for ChildHandle {
     }
 
     fn kill(&mut self) {
-        self.stdin = None;
+        self.commands = None;
         // It fails only when the process is gone, or is not ours any more, which it always is.
         let _ = self.child.kill();
+    }
+}
+
+/// Writes commands to the worker's stdin until nobody can send any more, and a heartbeat while there is none. A worker that
+/// reads nothing holds up this thread alone.
+fn write_commands(mut stdin: ChildStdin, commands: &Receiver<Command>) {
+    let Ok(first) = commands.recv() else { return };
+    let mut next = Ok(first);
+    loop {
+        let command = match next {
+            Ok(command) => command,
+            Err(RecvTimeoutError::Timeout) => Command::Alive,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        if write_line(&mut stdin, &command).is_err() {
+            return;
+        }
+        next = commands.recv_timeout(HEARTBEAT);
     }
 }
 

@@ -10,6 +10,7 @@ mod user;
 use std::fmt;
 use std::io;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use crate::control::{Command, Event};
 use crate::domain::{HostIndex, PlaceMaking, PlannedWorker, RunId, SettingRecord, WorkerId};
@@ -130,13 +131,23 @@ impl fmt::Display for Unsure {
     }
 }
 
-/// A running worker, whatever carries its lines.
+/// How often a worker hears that its runner is at work; see [`Command::Alive`].
+const HEARTBEAT: Duration = Duration::from_millis(250);
+
+/// Gives a worker commands from any thread. It keeps nothing open: once the worker's handle is dropped, nothing is sent.
+pub type Remote = Box<dyn Fn(&Command) + Send>;
+
+/// A running worker, whatever carries its lines. From the first command on it hears [`Command::Alive`] from a thread of its
+/// own, as long as the runner is at work.
 pub trait WorkerHandle: Send {
-    /// Sends a command.
+    /// Sends a command. Does not wait for the worker to take it.
     ///
     /// # Errors
-    /// When the worker does not take it, because it is gone.
+    /// When nobody can take it, because the worker is gone.
     fn send(&mut self, command: &Command) -> io::Result<()>;
+
+    /// The same for another thread.
+    fn remote(&self) -> Remote;
 
     /// Its process in the runner's process namespace, where it is known.
     fn pid(&self) -> Option<u32>;

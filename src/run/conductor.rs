@@ -5,13 +5,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use super::event::{Live, Progress};
-use super::guard::Guard;
+use super::guard::{Guard, Stopped};
 use super::interrupt::Interrupt;
 use super::log::Log;
 use super::workers::{Milestone, Worker};
-use crate::control::{Command, Event, same_version};
+use crate::control::{Command, Event, PANICKED, same_version};
 use crate::domain::{
-    Bytes, ConnCount, ConnRate, Mark, Phase, PhaseTime, RemainingOnLoss, RunEvent, WorkerId,
+    ConnCount, ConnRate, Mark, Phase, PhaseTime, RemainingOnLoss, RunEvent, WorkerId,
 };
 use crate::observe::Observer;
 use crate::plan::Plan;
@@ -21,6 +21,8 @@ use crate::provision::{ExitReport, FromWorker, Inbox, Testbed};
 const LIVE_EVERY: Duration = Duration::from_millis(100);
 /// How long the inbox is waited for before clock, memory and signals are looked at again.
 const TURN: Duration = Duration::from_millis(20);
+/// A turn that took so much longer means that this process did not run: it was stopped, or the machine was too busy.
+const STOOD_STILL: Duration = Duration::from_secs(2);
 
 /// Why a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +72,10 @@ pub(super) struct Conductor<'a> {
     pub(super) stop: Option<Stop>,
     pub(super) hold_until: Option<Instant>,
     pub(super) lost_noticed: ConnCount,
+    /// How long this process did not run.
+    pub(super) stood_still: Duration,
+    /// Whether every loss was told, and what ends now is meant.
+    pub(super) closing: bool,
     inbox: Inbox,
     letters: Receiver<(WorkerId, FromWorker)>,
     last_live: Instant,
@@ -98,6 +104,8 @@ impl<'a> Conductor<'a> {
             stop: None,
             hold_until: None,
             lost_noticed: ConnCount::ZERO,
+            stood_still: Duration::ZERO,
+            closing: false,
             inbox,
             letters,
             last_live: Instant::now(),
@@ -112,6 +120,7 @@ impl<'a> Conductor<'a> {
     /// Begins a phase, does it, and records how long it took, whatever comes of it.
     pub(super) fn phase<T>(&mut self, phase: Phase, work: impl FnOnce(&mut Self) -> T) -> T {
         self.phase = phase;
+        self.guard.enter(phase);
         self.log.event(RunEvent::PhaseBegan { phase });
         (self.tell)(Progress::Phase(phase));
         let began = Instant::now();
@@ -155,6 +164,10 @@ impl<'a> Conductor<'a> {
         mut done: impl FnMut(&Self) -> bool,
     ) -> Waited {
         loop {
+            // What has come while this process did not run counts before the time that has run out meanwhile.
+            while let Ok((worker, letter)) = self.letters.try_recv() {
+                self.take(worker, letter);
+            }
             if done(self) {
                 return Waited::Done;
             }
@@ -166,20 +179,27 @@ impl<'a> Conductor<'a> {
                 return Waited::TimeUp;
             }
             match self.letters.recv_timeout(TURN.min(until - now)) {
-                Ok((worker, letter)) => {
-                    self.take(worker, letter);
-                    while let Ok((worker, letter)) = self.letters.try_recv() {
-                        self.take(worker, letter);
-                    }
-                }
+                Ok((worker, letter)) => self.take(worker, letter),
                 // The conductor holds a sender itself, so the channel never closes.
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+            let turn = now.elapsed();
+            if turn > STOOD_STILL {
+                self.stood_still += turn;
+                self.warn(format!(
+                    "the runner stood still for {:.0} s: it was stopped, or the machine was too busy to run it",
+                    turn.as_secs_f64()
+                ));
             }
             self.look_around();
         }
     }
 
     fn look_around(&mut self) {
+        self.guard.note(self.established());
+        if let Some(stopped) = self.guard.news() {
+            self.take_stop_of_guard(stopped);
+        }
         if self.stop.is_none() {
             if self.interrupt.signal().is_some() {
                 self.stop = Some(Stop::Interrupted);
@@ -194,10 +214,32 @@ impl<'a> Conductor<'a> {
         }
     }
 
+    fn take_stop_of_guard(&mut self, stopped: Stopped) {
+        let Stopped { phase, reason, .. } = &stopped;
+        self.warn(if *phase == Phase::Ramp {
+            format!("the guard stopped the ramp: {reason}")
+        } else {
+            format!("the guard ended the {phase}: {reason}")
+        });
+        self.log.event(RunEvent::GuardStopped {
+            reason: stopped.reason,
+            phase: stopped.phase,
+            at: stopped.at,
+            would_fit: stopped.would_fit,
+            bytes_per_connection: stopped.bytes_per_connection,
+        });
+        self.stop.get_or_insert(Stop::Guard);
+    }
+
     fn take(&mut self, from: WorkerId, letter: FromWorker) {
         match letter {
             FromWorker::Event(event) => self.take_event(from, event),
             FromWorker::Log(line) => {
+                if let (Some(text), Some(worker)) =
+                    (line.strip_prefix(PANICKED), self.worker_mut(from))
+                {
+                    worker.panicked = Some(text.to_owned());
+                }
                 let written = self.log.directory().worker_log(from, &line);
                 self.log.remember(written);
             }
@@ -252,6 +294,8 @@ impl<'a> Conductor<'a> {
                 self.log
                     .event(RunEvent::ConnectFailed { worker: from, note });
             }
+            // Once connections are being closed, an end is meant, whatever a worker takes it for.
+            Event::Lost { .. } if self.closing => {}
             Event::Lost { note } => {
                 self.lost_noticed += ConnCount::new(note.count);
                 if !from.is_server() {
@@ -268,6 +312,11 @@ impl<'a> Conductor<'a> {
                 error: format!("{from}: {error}"),
                 hint,
             }),
+            Event::LossesTold { counters } => self.log.event(RunEvent::Progress {
+                worker: from,
+                counters,
+                latency: None,
+            }),
             Event::Verified { .. } | Event::Drained { .. } => {}
         }
     }
@@ -282,6 +331,7 @@ impl<'a> Conductor<'a> {
         worker.exited = Some(report);
         let expected = worker.has(Milestone::Dismissed);
         let fatal = worker.fatal.clone();
+        let panicked = worker.panicked.clone();
         self.log.event(RunEvent::WorkerExited {
             worker: from,
             code: report.code,
@@ -299,6 +349,7 @@ impl<'a> Conductor<'a> {
             from,
             &report,
             fatal.as_ref().map(|(error, _)| error.as_str()),
+            panicked.as_deref(),
         );
         // Before the ramp nothing works without every worker; later the scenario may want to go on with the other clients.
         let goes_on = self.plan.on_worker_loss == RemainingOnLoss::Continue
@@ -353,7 +404,7 @@ impl<'a> Conductor<'a> {
             (seconds > 0.4)
                 .then(|| ConnRate::new((established.as_f64() - then.as_f64()).max(0.0) / seconds))
         });
-        let left: Option<Bytes> = self.guard.look();
+        let left = self.guard.left();
         Live {
             phase: self.phase,
             clients: self
@@ -372,7 +423,7 @@ impl<'a> Conductor<'a> {
             lost: self.clients().map(|worker| worker.counters.lost).sum(),
             rate: rate.filter(|_| self.phase == Phase::Ramp),
             bytes_per_connection: self.guard.bytes_per_connection(established),
-            memory_left: left,
+            memory_left: left.map(|left| (left.left(), left.bound_by().to_owned())),
             hold_left_seconds: self
                 .hold_until
                 .map(|until| until.saturating_duration_since(now).as_secs_f64()),
@@ -380,7 +431,15 @@ impl<'a> Conductor<'a> {
     }
 }
 
-fn describe_exit(who: WorkerId, report: &ExitReport, fatal: Option<&str>) -> String {
+fn describe_exit(
+    who: WorkerId,
+    report: &ExitReport,
+    fatal: Option<&str>,
+    panicked: Option<&str>,
+) -> String {
+    if let Some(panicked) = panicked {
+        return format!("{who} panicked: {panicked}");
+    }
     let how = match (report.code, report.signal) {
         (_, Some(signal)) => format!("was ended by signal {signal}"),
         (Some(code), None) => format!("exited with code {code}"),

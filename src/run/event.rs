@@ -43,8 +43,8 @@ pub struct Live {
     pub rate: Option<ConnRate>,
     /// Slab memory that has come since the baseline, for each connection; both ends, which are both here.
     pub bytes_per_connection: Option<f64>,
-    /// What is left of memory.
-    pub memory_left: Option<Bytes>,
+    /// What is left of memory, and in what: the machine, or the control group whose limit leaves less.
+    pub memory_left: Option<(Bytes, String)>,
     /// Seconds of the hold that are left, during the hold.
     pub hold_left_seconds: Option<f64>,
 }

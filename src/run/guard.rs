@@ -1,128 +1,265 @@
-//! The guard stops a ramp before memory runs out, so that the out-of-memory killer is never reached: it would end the
-//! largest innocent process, because slab memory is counted against nobody.
+//! The guard of a run: from the first connection to the end of the drain it watches memory, on a thread of its own that
+//! gives the workers their orders itself. The conductor hears of it afterwards, however long it was held up.
 
-use std::time::{Duration, Instant};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::domain::{Bytes, ConnCount};
-use crate::observe::{MemoryGauge, MemoryLeft};
+use crate::control::Command;
+use crate::domain::{Bytes, ConnCount, Phase, WorkerId};
+use crate::observe::{MemoryGauge, MemoryLeft, MemoryWatch, Shortage};
 use crate::plan::Plan;
+use crate::provision::Remote;
 
-/// How often memory is looked at: at 100,000 connections a second of 8 kB each, 40 MB go by between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Time between seeing that memory is short and the last connection that is still opened, with a wide margin: a look, a
-/// message to each client, and the handshakes under way.
-const REACTION_SECONDS: f64 = 0.5;
-/// Never let less than this be left, however slow the ramp is: what the machine needs to go on.
-const LEAST_RESERVE: Bytes = Bytes::from_mib(192);
 /// Before so many connections are open, noise is larger than what they cost.
 const ENOUGH_TO_MEASURE: u64 = 2_000;
 
 pub(super) struct Guard {
-    gauge: MemoryGauge,
-    expected_bytes_per_connection: f64,
-    total: Bytes,
+    watch: MemoryWatch,
+    state: Arc<Mutex<State>>,
     /// `Slab` before the first connection.
     slab_before: Option<Bytes>,
-    last: Option<(Instant, MemoryLeft)>,
-    falling: f64,
 }
 
-/// What the guard saw when it stopped the ramp.
+/// What the guard saw when it stopped the run.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct TooLittle {
+pub(super) struct Stopped {
     pub(super) reason: String,
-    pub(super) would_fit: ConnCount,
+    pub(super) phase: Phase,
+    pub(super) at: ConnCount,
+    /// Known while connections are being opened.
+    pub(super) would_fit: Option<ConnCount>,
     pub(super) bytes_per_connection: f64,
 }
 
+/// What the guard's thread and the conductor share.
+struct State {
+    phase: Phase,
+    /// Whether clients are opening connections.
+    opening: bool,
+    established: ConnCount,
+    bytes_per_connection: f64,
+    /// The workers, the server first.
+    workers: Vec<(WorkerId, Remote)>,
+    stopped: Option<Stopped>,
+    /// Whether the conductor has heard of it.
+    told: bool,
+    draining: bool,
+}
+
 impl Guard {
-    pub(super) fn new(plan: &Plan, total: Bytes, gauge: MemoryGauge) -> Self {
-        Self {
-            gauge,
-            expected_bytes_per_connection: plan.expected_bytes_per_connection,
-            total,
+    /// Begins to watch; nothing is done before the ramp.
+    pub(super) fn start(plan: &Plan, gauge: MemoryGauge) -> io::Result<Self> {
+        let state = Arc::new(Mutex::new(State {
+            phase: Phase::Preflight,
+            opening: false,
+            established: ConnCount::ZERO,
+            bytes_per_connection: plan.expected_bytes_per_connection,
+            workers: Vec::new(),
+            stopped: None,
+            told: false,
+            draining: false,
+        }));
+        let watched = Arc::clone(&state);
+        let watch = MemoryWatch::start(gauge, move |shortage| lock(&watched).act(shortage))?;
+        Ok(Self {
+            watch,
+            state,
             slab_before: None,
-            last: None,
-            falling: 0.0,
-        }
+        })
     }
 
     /// Counts the limits of a worker's own control group too.
-    pub(super) fn watch_cgroup(&mut self, group: &str) {
-        self.gauge.watch_cgroup(group);
-        // A limit that is counted from now on is no memory that has gone since the last look.
-        self.last = None;
-        self.falling = 0.0;
+    pub(super) fn watch_cgroup(&self, worker: WorkerId, group: String) {
+        self.watch
+            .watch_cgroup(group, format!("the {worker} container"));
     }
 
-    /// Takes the machine as it is now as the state before the first connection.
-    pub(super) fn baseline(&mut self) {
-        self.slab_before = self.gauge.read().ok().map(|now| now.slab);
+    /// Lets the guard give this worker orders.
+    pub(super) fn watch_worker(&self, worker: WorkerId, remote: Remote) {
+        lock(&self.state).workers.push((worker, remote));
     }
 
-    /// What is left of memory, looked at again if the last look is old.
-    pub(super) fn look(&mut self) -> Option<Bytes> {
-        let now = Instant::now();
-        if let Some((when, last)) = &self.last
-            && now.duration_since(*when) < LOOK_EVERY
-        {
-            return Some(last.left());
+    /// A phase began.
+    pub(super) fn enter(&self, phase: Phase) {
+        lock(&self.state).phase = phase;
+    }
+
+    /// Clients begin, or have ceased, to open connections. Takes the machine at the beginning as the state before the
+    /// first one.
+    pub(super) fn opening(&mut self, opening: bool) {
+        if opening {
+            self.slab_before = self.watch.latest().map(|now| now.slab);
         }
-        let read = self.gauge.read().ok()?;
-        let left = read.left();
-        if let Some((when, last)) = &self.last {
-            let seconds = now.duration_since(*when).as_secs_f64();
-            let rate = (last.left().as_f64() - left.as_f64()) / seconds.max(0.001);
-            // A smoothed rate: one look that falls together with somebody's page cache must not stop a run.
-            self.falling = 0.7 * self.falling + 0.3 * rate.max(0.0);
-        }
-        self.last = Some((now, read));
-        Some(left)
+        lock(&self.state).opening = opening;
+    }
+
+    /// What is left of memory, and whose limit that is.
+    pub(super) fn left(&self) -> Option<MemoryLeft> {
+        self.watch.latest()
+    }
+
+    /// So many connections are open.
+    pub(super) fn note(&self, established: ConnCount) {
+        let cost = self.bytes_per_connection(established);
+        let mut state = lock(&self.state);
+        state.established = established;
+        // The plan also knows what workers take for a connection.
+        state.bytes_per_connection = state.bytes_per_connection.max(cost.unwrap_or_default());
     }
 
     /// What a connection has cost the kernel so far, both ends, once there are enough to tell. Slab memory: what other
     /// programs take meanwhile is not in it.
     pub(super) fn bytes_per_connection(&self, established: ConnCount) -> Option<f64> {
-        let (before, (_, last)) = (self.slab_before?, self.last.as_ref()?);
+        let (before, now) = (self.slab_before?, self.watch.latest()?);
         (established.count() >= ENOUGH_TO_MEASURE)
-            .then(|| (last.slab.as_f64() - before.as_f64()) / established.as_f64())
+            .then(|| (now.slab.as_f64() - before.as_f64()) / established.as_f64())
     }
 
-    /// Whether the ramp has to stop now.
-    pub(super) fn too_little(&mut self, established: ConnCount) -> Option<TooLittle> {
-        let left = self.look()?;
-        let reserve = self.reserve();
-        if left.as_f64() > reserve {
+    /// What the guard did, told once.
+    pub(super) fn news(&self) -> Option<Stopped> {
+        let mut state = lock(&self.state);
+        if state.stopped.is_none() && self.watch.is_dead() && state.watches() {
+            // It cannot act any more, so it is done here.
+            state.act(&Shortage::Unreadable {
+                seconds: 0.0,
+                why: "the guard's own thread has ended".to_owned(),
+            });
+        }
+        if state.told {
             return None;
         }
-        let cost = self
-            .bytes_per_connection(established)
-            .unwrap_or_default()
-            // The plan also knows what workers take for a connection.
-            .max(self.expected_bytes_per_connection);
-        let least = LEAST_RESERVE.as_f64();
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        // positive and far below 2^64
-        let more = ((left.as_f64() - least).max(0.0) / cost.max(1.0)) as u64;
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // see above
-        let reserve = Bytes::new(reserve as u64);
-        Some(TooLittle {
-            reason: format!(
-                "{left} of memory left, {reserve} have to stay while it falls by {}/s",
-                rate_text(self.falling)
-            ),
-            would_fit: established + ConnCount::new(more),
-            bytes_per_connection: cost,
-        })
+        state.told = state.stopped.is_some();
+        state.stopped.clone()
     }
 
-    fn reserve(&self) -> f64 {
-        let share = 0.01 * self.total.as_f64();
-        LEAST_RESERVE.as_f64().max(share) + self.falling * REACTION_SECONDS
+    /// Whether the guard has begun to close connections.
+    pub(super) fn drains(&self) -> bool {
+        lock(&self.state).draining
     }
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // positive and far below 2^64
-fn rate_text(bytes_per_second: f64) -> Bytes {
-    Bytes::new(bytes_per_second.max(0.0) as u64)
+impl State {
+    fn watches(&self) -> bool {
+        (Phase::Ramp..Phase::Drain).contains(&self.phase)
+    }
+
+    /// Stops the ramp; where nothing is being opened any more, or that does not help, closes all connections.
+    fn act(&mut self, shortage: &Shortage) {
+        if !self.watches() || self.draining {
+            return;
+        }
+        let again = self.stopped.is_some();
+        if self.opening && !again {
+            for (worker, remote) in &self.workers {
+                if !worker.is_server() {
+                    remote(&Command::StopRamp);
+                }
+            }
+        } else if !again || shortage.is_urgent() {
+            self.draining = true;
+            // The clients' resets free both ends. The server is only told that they are meant, so that neither end takes
+            // them for losses; the conductor drains it.
+            for (worker, remote) in &self.workers {
+                if worker.is_server() {
+                    remote(&Command::LookForLosses);
+                } else {
+                    remote(&Command::Drain);
+                }
+            }
+        }
+        if !again {
+            self.stopped = Some(Stopped {
+                reason: shortage.to_string(),
+                phase: self.phase,
+                at: self.established,
+                would_fit: self.would_fit(shortage),
+                bytes_per_connection: self.bytes_per_connection,
+            });
+        }
+    }
+
+    fn would_fit(&self, shortage: &Shortage) -> Option<ConnCount> {
+        let spare = shortage.spare().filter(|_| self.opening)?;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        // positive and far below 2^64
+        let more = (spare.as_f64() / self.bytes_per_connection.max(1.0)) as u64;
+        Some(self.established + ConnCount::new(more))
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    // Each field is set in one step.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+
+    fn state(phase: Phase, opening: bool) -> (State, Receiver<(WorkerId, Command)>) {
+        let (sender, sent) = channel();
+        let remote = |worker: WorkerId| -> (WorkerId, Remote) {
+            let sender = sender.clone();
+            let remote: Remote = Box::new(move |command| {
+                sender.send((worker, command.clone())).unwrap();
+            });
+            (worker, remote)
+        };
+        let state = State {
+            phase,
+            opening,
+            established: ConnCount::new(1_000),
+            bytes_per_connection: 8_000.0,
+            workers: vec![remote(WorkerId::SERVER), remote(WorkerId::client(1))],
+            stopped: None,
+            told: false,
+            draining: false,
+        };
+        (state, sent)
+    }
+
+    fn short(urgent: bool) -> Shortage {
+        Shortage::TooLittle {
+            left: Bytes::from_mib(200),
+            of: "the machine".to_owned(),
+            reserve: Bytes::from_mib(250),
+            falling: Bytes::ZERO,
+            urgent,
+        }
+    }
+
+    #[test]
+    fn a_ramp_is_stopped_first_and_drained_when_that_does_not_help() {
+        let (mut state, sent) = state(Phase::Ramp, true);
+        state.act(&short(false));
+        state.act(&short(false));
+        let told: Vec<_> = sent.try_iter().collect();
+        assert_eq!(told, [(WorkerId::client(1), Command::StopRamp)]);
+        let stopped = state.stopped.clone().unwrap();
+        assert!(stopped.would_fit.unwrap() > stopped.at);
+        state.act(&short(true));
+        let told: Vec<_> = sent.try_iter().map(|(_, command)| command).collect();
+        assert_eq!(told, [Command::LookForLosses, Command::Drain]);
+        assert_eq!(state.stopped.unwrap().phase, Phase::Ramp);
+    }
+
+    #[test]
+    fn a_hold_is_drained_at_once_and_the_phase_is_told() {
+        let (mut state, sent) = state(Phase::Hold, false);
+        state.act(&short(false));
+        assert_eq!(sent.try_iter().count(), 2);
+        let stopped = state.stopped.unwrap();
+        assert_eq!((stopped.phase, stopped.would_fit), (Phase::Hold, None));
+    }
+
+    #[test]
+    fn nothing_is_done_before_the_ramp_and_from_the_drain_on() {
+        for phase in [Phase::Baseline, Phase::Drain, Phase::Teardown] {
+            let (mut state, sent) = state(phase, false);
+            state.act(&short(true));
+            assert_eq!((state.stopped, sent.try_iter().count()), (None, 0));
+        }
+    }
 }

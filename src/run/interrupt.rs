@@ -1,9 +1,11 @@
 //! Ctrl-C and its kin. The first signal asks the run to stop, tear down and restore in bounded time; the second stops the
 //! waiting: the program ends at once and says which command cleans up.
+//!
+//! The thread that hears signals takes no lock and waits for nobody but in its last words, which are bounded.
 
 use std::io;
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -14,10 +16,20 @@ use signal_hook::low_level::signal_name;
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt {
     signal: Arc<AtomicI32>,
+    unfinished: Arc<AtomicBool>,
 }
 
 /// What to do at the second signal. It does not come back.
-pub type LastWords = Box<dyn FnOnce(i32) + Send>;
+pub type LastWords = Box<dyn FnOnce(SecondSignal) + Send>;
+
+/// The second signal, and what it hit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SecondSignal {
+    /// Its number.
+    pub signal: i32,
+    /// Whether the run had begun to change something and had not put everything back.
+    pub unfinished: bool,
+}
 
 impl Interrupt {
     /// Begins to listen for SIGINT, SIGTERM and SIGHUP on a thread of its own; at the second one `last_words` is called.
@@ -27,25 +39,19 @@ impl Interrupt {
     pub fn listen(last_words: LastWords) -> io::Result<Self> {
         let interrupt = Self::default();
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-        let seen = Arc::clone(&interrupt.signal);
-        let last_words = Mutex::new(Some(last_words));
+        let heard = interrupt.clone();
         thread::Builder::new()
             .name("signals".to_owned())
             .spawn(move || {
-                for signal in signals.forever() {
-                    let first = seen
-                        .compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst)
-                        .is_ok();
-                    let words = last_words.lock().map(|mut words| words.take());
-                    match (first, words) {
-                        (true, Ok(words)) => {
-                            if let Ok(mut slot) = last_words.lock() {
-                                *slot = words;
-                            }
-                        }
-                        (false, Ok(Some(words))) => words(signal),
-                        _ => {}
-                    }
+                let mut coming = signals.forever();
+                if let Some(first) = coming.next() {
+                    heard.signal.store(first, Ordering::SeqCst);
+                }
+                if let Some(signal) = coming.next() {
+                    last_words(SecondSignal {
+                        signal,
+                        unfinished: heard.unfinished.load(Ordering::SeqCst),
+                    });
                 }
             })?;
         Ok(interrupt)
@@ -65,5 +71,15 @@ impl Interrupt {
     pub fn name(&self) -> Option<&'static str> {
         self.signal()
             .map(|signal| signal_name(signal).unwrap_or("a signal"))
+    }
+
+    /// From here on an end at once may leave something.
+    pub(super) fn changes_begin(&self) {
+        self.unfinished.store(true, Ordering::SeqCst);
+    }
+
+    /// Everything is put back.
+    pub(super) fn changes_end(&self) {
+        self.unfinished.store(false, Ordering::SeqCst);
     }
 }

@@ -19,7 +19,7 @@ use std::time::Instant;
 use conductor::{Conductor, Stop};
 pub use event::{Live, Progress};
 use guard::Guard;
-pub use interrupt::{Interrupt, LastWords};
+pub use interrupt::{Interrupt, LastWords, SecondSignal};
 use log::Log;
 
 use crate::domain::{
@@ -115,12 +115,12 @@ pub fn execute(run: Run<'_>, interrupt: &Interrupt, tell: &mut dyn FnMut(Progres
     let choice: PlaceChoice = run.plan.place.clone();
     log.event(RunEvent::Place(choice));
 
-    let guard = Guard::new(
-        run.plan,
-        run.facts.memory.total,
-        memory_gauge(Path::new("/")),
-    );
+    let guard = match Guard::start(run.plan, memory_gauge(Path::new("/"))) {
+        Ok(guard) => guard,
+        Err(error) => return not_guarded(&log, &error),
+    };
     let mut conductor = Conductor::new(run.plan, guard, log.clone(), interrupt, tell);
+    interrupt.changes_begin();
     let phases = catch_unwind(AssertUnwindSafe(|| {
         conductor.all_phases(&run.id, origin, &mut tuning)
     }));
@@ -163,6 +163,9 @@ pub fn execute(run: Run<'_>, interrupt: &Interrupt, tell: &mut dyn FnMut(Progres
     let mut leftovers = conductor.phase(Phase::Teardown, Conductor::tear_down);
     let restored = conductor.phase(Phase::Restore, |_| tuning.restore());
     leftovers.extend(account_for(restored, &mut conductor));
+    if leftovers.is_empty() {
+        interrupt.changes_end();
+    }
     for what in &leftovers {
         log.event(RunEvent::Leftover { what: what.clone() });
     }
@@ -173,6 +176,22 @@ pub fn execute(run: Run<'_>, interrupt: &Interrupt, tell: &mut dyn FnMut(Progres
         verdict: verdict_of(&ending),
     });
     Outcome { ending, leftovers }
+}
+
+/// Nothing was changed yet, and without a guard nothing is opened.
+fn not_guarded(log: &Log, error: &std::io::Error) -> Outcome {
+    let error = format!("cannot start the thread that watches memory: {error}");
+    log.event(RunEvent::Failed {
+        error: error.clone(),
+        hint: None,
+    });
+    log.event(RunEvent::Ended {
+        verdict: RunVerdict::Invalid,
+    });
+    Outcome {
+        ending: Ending::NotProvisioned { error, hint: None },
+        leftovers: Vec::new(),
+    }
 }
 
 /// Records what was put back; returns what was not.

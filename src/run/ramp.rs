@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::conductor::{Conductor, Heed, Stop, Waited};
 use super::workers::Milestone;
 use crate::control::Command;
-use crate::domain::{ConnCount, Mark, RunEvent};
+use crate::domain::{ConnCount, Mark};
 
 /// A ramp in which nothing moves for this long is over: handshakes that time out are reported by the clients well before.
 const STALLED_AFTER: Duration = Duration::from_secs(90);
@@ -19,7 +19,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 impl Conductor<'_> {
     /// Opens the connections. Afterwards `stop` says whether something ended it early.
     pub(super) fn ramp(&mut self) {
-        self.guard.baseline();
+        self.guard.opening(true);
         self.mark(Mark::RampStart);
         self.tell_clients(&Command::Begin);
         let mut moved = Instant::now();
@@ -34,19 +34,7 @@ impl Conductor<'_> {
             if established != before {
                 (before, moved) = (established, Instant::now());
             }
-            if let Some(short) = self.guard.too_little(established) {
-                self.tell_clients(&Command::StopRamp);
-                self.warn(format!("the guard stopped the ramp: {}", short.reason));
-                self.log.event(RunEvent::GuardStopped {
-                    reason: short.reason,
-                    at: established,
-                    would_fit: short.would_fit,
-                    bytes_per_connection: short.bytes_per_connection,
-                });
-                self.stop = Some(Stop::Guard);
-                break;
-            }
-            if moved.elapsed() > STALLED_AFTER {
+            if moved.elapsed() > STALLED_AFTER + self.stood_still {
                 self.stop = Some(Stop::Stalled(format!(
                     "no connection was opened for {} s, {established} of {} are open",
                     STALLED_AFTER.as_secs(),
@@ -61,6 +49,7 @@ impl Conductor<'_> {
                 run.ramp_is_done() || run.workers.iter().all(|worker| !worker.alive())
             });
         }
+        self.guard.opening(false);
         self.mark(Mark::RampEnd);
     }
 

@@ -49,6 +49,8 @@ impl Conductor<'_> {
             self.phase(stage.phase(), |conductor| conductor.stage(stage));
             match self.stop {
                 None => {}
+                // Nothing is left to count where the guard closes connections.
+                Some(Stop::Guard) if self.guard.drains() => return,
                 // What is open is counted all the same: the report says how many there were, by the kernel's own count.
                 Some(Stop::Guard | Stop::Stalled(_)) => {
                     self.log.enter_stage(None);
@@ -93,6 +95,7 @@ impl Conductor<'_> {
             let handle = testbed.spawn(planned, inbox)?;
             let mut worker = Worker::new(planned.id, &planned.spec, handle);
             worker.send(&Command::start(planned.spec.clone()));
+            self.guard.watch_worker(planned.id, worker.remote());
             self.workers.push(worker);
             if planned.id.is_server() {
                 // Clients may prepare by reaching for the server, so it listens first.
@@ -174,7 +177,7 @@ impl Conductor<'_> {
                 observer.watch_process(worker.id, pid);
             }
             if let Some(group) = worker.cgroup() {
-                self.guard.watch_cgroup(&group);
+                self.guard.watch_cgroup(worker.id, group.clone());
                 observer.watch_cgroup(worker.id, group);
             }
         }

@@ -4,10 +4,12 @@
 use std::time::{Duration, Instant};
 
 use super::conductor::{Conductor, Heed};
-use super::workers::Milestone;
+use super::workers::{Milestone, Worker};
 use crate::control::Command;
 use crate::domain::Mark;
 
+/// How long looking at every connection once may take, on a busy machine.
+const LOOKING_TAKES: Duration = Duration::from_secs(10);
 /// How long a few million connections may take to be reset, on a busy machine.
 const DRAINING_TAKES: Duration = Duration::from_secs(90);
 /// How long a worker may take to end once it was asked.
@@ -17,8 +19,14 @@ const WORKERS_DIE: Duration = Duration::from_secs(20);
 
 impl Conductor<'_> {
     /// Resets the connections, from both sides at once: a reset frees both ends and leaves neither orphans nor `TIME_WAIT`
-    /// behind. The server hears of it first, so that it does not take the clients' resets for losses.
+    /// behind. Before that every worker looks for losses a last time, the clients first, who find most: what ends afterwards
+    /// is meant.
     pub(super) fn drain(&mut self) {
+        if !self.guard.drains() {
+            self.look_for_losses(|worker| !worker.id.is_server());
+            self.look_for_losses(|worker| worker.id.is_server());
+        }
+        self.closing = true;
         for worker in &mut self.workers {
             worker.send(&Command::Drain);
         }
@@ -26,6 +34,18 @@ impl Conductor<'_> {
             run.workers
                 .iter()
                 .all(|worker| worker.has_or_is_gone(Milestone::Drained))
+        });
+    }
+
+    fn look_for_losses(&mut self, who: impl Fn(&Worker) -> bool) {
+        for worker in self.workers.iter_mut().filter(|worker| who(worker)) {
+            worker.send(&Command::LookForLosses);
+        }
+        self.wait(Instant::now() + LOOKING_TAKES, Heed::Nothing, |run| {
+            run.workers
+                .iter()
+                .filter(|worker| who(worker))
+                .all(|worker| worker.has_or_is_gone(Milestone::LossesTold))
         });
     }
 

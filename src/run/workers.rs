@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::control::{Command, Event};
 use crate::domain::{ConnCount, Counters, VerifyReport, WorkerId, WorkerSpec};
-use crate::provision::{ExitReport, WorkerHandle};
+use crate::provision::{ExitReport, Remote, WorkerHandle};
 
 /// What a worker has reached. None is ever taken back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,6 +13,8 @@ pub(super) enum Milestone {
     Ready,
     /// Its ramp is over.
     RampDone,
+    /// It has looked for losses a last time.
+    LossesTold,
     /// Its connections are closed.
     Drained,
     /// The runner has asked it to end: from then on its end is no loss.
@@ -29,6 +31,8 @@ pub(super) struct Worker {
     pub(super) verified: Option<VerifyReport>,
     pub(super) exited: Option<ExitReport>,
     pub(super) fatal: Option<(String, Option<String>)>,
+    /// Its panic, as it told it before it ended.
+    pub(super) panicked: Option<String>,
 }
 
 impl Worker {
@@ -45,6 +49,7 @@ impl Worker {
             verified: None,
             exited: None,
             fatal: None,
+            panicked: None,
         }
     }
 
@@ -77,6 +82,11 @@ impl Worker {
         }
     }
 
+    /// Lets another thread send it commands.
+    pub(super) fn remote(&self) -> Remote {
+        self.handle.remote()
+    }
+
     pub(super) fn dismiss(&mut self) {
         self.reached.insert(Milestone::Dismissed);
         self.send(&Command::Exit);
@@ -101,6 +111,10 @@ impl Worker {
                 self.reached.insert(Milestone::RampDone);
             }
             Event::Verified { report } => self.verified = Some(report.clone()),
+            Event::LossesTold { counters } => {
+                self.counters = counters.clone();
+                self.reached.insert(Milestone::LossesTold);
+            }
             Event::Drained { .. } => {
                 self.reached.insert(Milestone::Drained);
             }

@@ -1,9 +1,11 @@
 //! A worker without a runner: told its spec at once, it begins by itself, says what happens on stdout, and on SIGTERM or
-//! SIGINT resets its connections and ends. What Compose starts, and what a person starts who wants one end only.
+//! SIGINT, or when memory runs short, resets its connections and ends. What Compose starts, and what a person starts who wants one end only.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::path::Path;
 use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,9 +13,10 @@ use ipnet::Ipv4Net;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::{Outbox, WorkerError, fatal, prepare, run};
+use super::{Outbox, WorkerError, abort_on_panic, fatal, prepare, run};
 use crate::control::{Command, Event, write_line};
 use crate::domain::WorkerSpec;
+use crate::observe::{MemoryWatch, memory_gauge};
 
 /// How long a client waits for its server to listen.
 const SERVER_TAKES: Duration = Duration::from_secs(60);
@@ -44,6 +47,7 @@ impl Preparation {
 /// # Panics
 /// Never: the first command is sent while its receiver is at hand.
 pub fn by_hand(spec: WorkerSpec, preparation: &Preparation) -> Result<(), WorkerError> {
+    abort_on_panic(|account| drop(writeln!(io::stderr(), "{account}")));
     let (commands, inbox) = mpsc::channel();
     let target = match &spec {
         WorkerSpec::Client(client) => client.shards.first().map(|shard| shard.target),
@@ -68,9 +72,22 @@ pub fn by_hand(spec: WorkerSpec, preparation: &Preparation) -> Result<(), Worker
         }
     }
     drain_on_signal(commands.clone())?;
+    let short = Arc::new(OnceLock::new());
+    let _guard = MemoryWatch::start(memory_gauge(Path::new("/")), {
+        let (commands, short) = (commands.clone(), Arc::clone(&short));
+        move |shortage| {
+            if short.set(shortage.to_string()).is_ok() {
+                drop(commands.send(Command::Drain));
+            }
+        }
+    })?;
     // The receiving end is in this function.
     drop(commands.send(Command::start(spec)));
-    run(&inbox, &outbox)
+    run(&inbox, &outbox)?;
+    match short.get() {
+        Some(shortage) => Err(fatal(&outbox, WorkerError::MemoryShort(shortage.clone()))),
+        None => Ok(()),
+    }
 }
 
 /// Lets a client begin as soon as somebody listens at its first target, or when it has waited long enough to see what the

@@ -5,6 +5,7 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::Duration;
 
+use super::heartbeat::Heartbeat;
 use super::{Outbox, WorkerError, refuse, report};
 use crate::control::{Command, Event, VERSION};
 use crate::domain::ClientSpec;
@@ -30,13 +31,16 @@ pub(super) fn run(
     let latency = || dialing.take_latency();
     thread::scope(|scope| {
         scope.spawn(|| report::report(&*dialing, latency, &ledger, outbox, &over));
-        for command in inbox {
+        let mut runner = Heartbeat::default();
+        while let Some(command) = runner.next(inbox, |pause| dialing.pause_ramp(pause)) {
             match command {
+                Command::Alive => {}
                 Command::Begin => dialing.begin(),
                 Command::StopRamp => dialing.stop_ramp(),
                 Command::Verify { share, timeout_ms } => {
                     dialing.verify(share, Duration::from_millis(timeout_ms));
                 }
+                Command::LookForLosses => dialing.look_for_losses(),
                 Command::Drain => dialing.drain(),
                 Command::Exit => break,
                 other => refuse(outbox, "client", &other),

@@ -1,16 +1,19 @@
-//! The process that serves or dials: a spec comes in on stdin, events go out on stdout.
+//! The process that serves or dials: a spec comes in on stdin, events go out on stdout. A panic in any of its threads ends it.
 //!
 //! Three threads beside the engine's: one reads commands, one carries them out, one reports. None of them waits for the
 //! engine, so that the end of stdin ends the worker at once, whatever is under way.
 
 mod by_hand;
 mod client;
+mod heartbeat;
 mod outbox;
+mod panic;
 mod prepare;
 mod report;
 mod server;
+mod target;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
@@ -21,7 +24,9 @@ use crate::kernel::sys::signal;
 
 pub use by_hand::{Preparation, by_hand};
 pub use outbox::Outbox;
+pub use panic::abort_on_panic;
 pub use prepare::PrepareError;
+pub use target::{Whereabouts, WhereaboutsError, whereabouts};
 
 /// Why a worker could not do its work. It has been told as [`Event::Fatal`] too.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +43,9 @@ pub enum WorkerError {
     /// The first command was none that a worker begins with.
     #[error("the first command has to be `prepare` or `start`, not {0:?}")]
     OutOfOrder(Box<Command>),
+    /// Memory ran short.
+    #[error("every connection was closed before memory ran out: {0}")]
+    MemoryShort(String),
     /// The worker's own threads or signals could not be set up.
     #[error("cannot set up the worker: {0}")]
     SetUp(#[from] io::Error),
@@ -50,7 +58,7 @@ impl WorkerError {
         match self {
             Self::Engine(error) => error.hint(),
             Self::Prepare(error) => error.hint(),
-            Self::Version(_) | Self::OutOfOrder(_) | Self::SetUp(_) => None,
+            Self::Version(_) | Self::OutOfOrder(_) | Self::MemoryShort(_) | Self::SetUp(_) => None,
         }
     }
 }
@@ -64,6 +72,7 @@ impl WorkerError {
 /// # Panics
 /// Never: the first command is sent while its receiver is at hand.
 pub fn main() -> Result<(), WorkerError> {
+    abort_on_panic(|account| drop(writeln!(io::stderr(), "{account}")));
     signal::ignore_interrupt()?;
     let mut stdout = io::stdout();
     // A runner that takes no events any more is gone; the end of stdin says so too and ends the worker.
@@ -114,6 +123,7 @@ fn prepare_first(outbox: &Outbox) -> Result<Option<Command>, WorkerError> {
                     Err(error) => return Err(fatal(outbox, error)),
                 }
             }
+            Ok(Command::Alive) => {}
             Ok(other) => return Ok(Some(other)),
             Err(error) => outbox.tell(Event::Warning {
                 text: error.to_string(),
@@ -149,13 +159,16 @@ pub fn run(inbox: &Receiver<Command>, outbox: &Outbox) -> Result<(), WorkerError
 
 /// The spec; nothing when the worker is to end before it has one.
 fn first_spec(inbox: &Receiver<Command>) -> Result<Option<WorkerSpec>, WorkerError> {
-    match inbox.recv() {
-        Ok(Command::Start { version, spec }) => {
-            same_version("runner", version)?;
-            Ok(Some(spec))
-        }
-        Ok(Command::Exit) | Err(_) => Ok(None),
-        Ok(other) => Err(WorkerError::OutOfOrder(Box::new(other))),
+    loop {
+        return match inbox.recv() {
+            Ok(Command::Alive) => continue,
+            Ok(Command::Start { version, spec }) => {
+                same_version("runner", version)?;
+                Ok(Some(spec))
+            }
+            Ok(Command::Exit) | Err(_) => Ok(None),
+            Ok(other) => Err(WorkerError::OutOfOrder(Box::new(other))),
+        };
     }
 }
 

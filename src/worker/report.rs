@@ -48,6 +48,9 @@ pub(super) fn report(
                     counters: counters.clone(),
                     seconds,
                 },
+                Milestone::LossesTold => Event::LossesTold {
+                    counters: counters.clone(),
+                },
                 Milestone::Verified(report) => Event::Verified { report },
                 Milestone::Drained(closed) => Event::Drained {
                     closed: ConnCount::new(closed),

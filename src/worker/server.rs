@@ -30,6 +30,8 @@ pub(super) fn run(
         scope.spawn(|| report::report(&*serving, || None, &ledger, outbox, &over));
         for command in inbox {
             match command {
+                Command::Alive => {}
+                Command::LookForLosses => serving.look_for_losses(),
                 Command::Drain => serving.drain(),
                 Command::Exit => break,
                 other => refuse(outbox, "server", &other),

@@ -29,7 +29,7 @@ pub(super) fn workers_of(runner: u32) -> Vec<u32> {
         .collect()
 }
 
-fn await_gone(pids: &[u32]) {
+pub(super) fn await_gone(pids: &[u32]) {
     let until = Instant::now() + DEADLINE;
     for pid in pids {
         while Path::new(&format!("/proc/{pid}")).exists() {
@@ -62,6 +62,16 @@ fn sigterm_ends_with_its_own_code() {
     run.await_line("{\"phase\":\"hold\"}");
     run.signal("TERM");
     run.finish().expect(143);
+}
+
+#[test]
+fn a_closed_terminal_ends_with_its_own_code() {
+    let lab = Lab::new();
+    let mut run = start(&lab);
+    run.await_line("{\"phase\":\"hold\"}");
+    run.signal("HUP");
+    run.finish().expect(129);
+    assert_eq!(lab.result()["verdict"], "interrupted");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod support;
 
 mod bad_luck;
+mod blocked;
 mod interrupts;
 mod proof;
 

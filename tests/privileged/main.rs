@@ -7,6 +7,7 @@ mod support;
 mod bad_luck;
 mod counts;
 mod crashes;
+mod guard;
 mod losses;
 mod places;
 mod plans;

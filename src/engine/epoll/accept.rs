@@ -301,8 +301,10 @@ impl<'a> Keeper<'a> {
         let example = socket::peer_address(socket).ok();
         close(socket);
         self.counters().closed.add(1);
-        self.counters().lost.add(1);
-        self.shared.ledger.lost(reason, 1, example);
+        if !self.shared.closing.settled() {
+            self.counters().lost.add(1);
+            self.shared.ledger.lost(reason, 1, example);
+        }
     }
 
     /// Hands the right to accept to a table with room, and says so once when there is none.

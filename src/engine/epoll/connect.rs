@@ -103,6 +103,10 @@ impl<'a> Dialer<'a> {
             if self.shared.orders.halted() {
                 break;
             }
+            while self.shared.orders.paused() {
+                self.look(Patience::For(LISTEN_EVERY));
+                self.sweep_if_due();
+            }
             let planned = self.wait_until_due();
             if let Err(error) = self.open(wish, planned) {
                 let failure = class(&error);

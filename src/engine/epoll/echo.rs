@@ -63,7 +63,7 @@ impl Shared {
             self.ask(index, (first, end), (quota, held), round, &mut findings)
         };
         let deadline = Instant::now() + round.timeout;
-        while !late.entries.is_empty() && !self.orders.draining() {
+        while !late.entries.is_empty() && !self.orders.leaving() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -92,7 +92,7 @@ impl Shared {
         };
         let (mut window, mut late) = (empty(), empty());
         let (mut socket, mut position) = (first, 0);
-        while socket < end && findings.asked < quota && !self.orders.draining() {
+        while socket < end && findings.asked < quota && !self.orders.leaving() {
             let this = socket;
             socket = socket.next();
             // Numbers that are closed by now are passed over: a loss has been counted before.
@@ -118,7 +118,7 @@ impl Shared {
                 self.make_room(index, &mut window, &mut late, round, findings);
             }
         }
-        while !window.entries.is_empty() && !self.orders.draining() {
+        while !window.entries.is_empty() && !self.orders.leaving() {
             self.make_room(index, &mut window, &mut late, round, findings);
         }
         late

@@ -119,6 +119,10 @@ impl Running for Client {
         }
     }
 
+    fn look_for_losses(&self) {
+        self.shared.orders.look_for_losses(self.shared.layout.count);
+    }
+
     fn drain(&self) {
         self.shared.orders.drain();
     }
@@ -136,6 +140,10 @@ impl Dialing for Client {
 
     fn stop_ramp(&self) {
         self.shared.orders.halt();
+    }
+
+    fn pause_ramp(&self, pause: bool) {
+        self.shared.orders.pause(pause);
     }
 
     fn verify(&self, share: VerifyShare, timeout: Duration) {
@@ -180,10 +188,16 @@ impl Shared {
     /// Looks after the connections until they are to be closed.
     fn hold(&self, index: usize, first: Descriptor, end: Descriptor) {
         let mut round_done = 0;
+        let mut looked = false;
         let mut next_sweep = Instant::now() + SWEEP_EVERY;
         loop {
-            match self.orders.next(round_done, next_sweep) {
+            match self.orders.next(round_done, looked, next_sweep) {
                 Order::Drain => return,
+                Order::LookForLosses => {
+                    self.sweep(index, first, end, |_| false);
+                    looked = true;
+                    self.orders.look_part_done();
+                }
                 Order::Verify(round) => {
                     round_done = round.number;
                     let findings = self.echo(index, first, end, &round);
@@ -247,7 +261,7 @@ impl Shared {
         socket: Descriptor,
         reason: LossReason,
     ) -> Option<(LossReason, Option<SocketAddrV4>)> {
-        if self.orders.draining() {
+        if self.orders.settled() {
             return None;
         }
         let example = socket::local_address(socket).ok();

@@ -193,6 +193,10 @@ impl Running for Server {
         }
     }
 
+    fn look_for_losses(&self) {
+        self.shared.closing.settle();
+    }
+
     fn drain(&self) {
         self.shared.closing.drain();
         self.listeners.close();

@@ -1,5 +1,7 @@
 //! The client on tokio: a task dials each connection, and another holds it, notices its end, and echoes when asked.
 
+mod connect;
+
 use std::future::{pending, poll_fn};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
@@ -22,7 +24,7 @@ use crate::engine::latency::Latency;
 use crate::engine::orders::{Order, Orders};
 use crate::engine::pacer::Pacer;
 use crate::engine::pool::Pool;
-use crate::engine::source::{Source, Sources, Wish};
+use crate::engine::source::{Sources, Wish};
 use crate::engine::table::Layout;
 use crate::engine::verify::Round;
 use crate::engine::{Dialing, EngineError, Ledger, Milestone, Running, Tables};
@@ -32,6 +34,12 @@ use crate::kernel::sys::socket;
 
 /// How long handshakes under way may go on after the ramp was stopped.
 const AFTER_STOP: Duration = Duration::from_secs(1);
+
+/// How long tasks may take to notice ends that the kernel has told already.
+const TASKS_NOTICE: Duration = Duration::from_millis(100);
+
+/// How often a ramp that is held up looks whether it may go on.
+const PAUSED_LOOK: Duration = Duration::from_millis(20);
 
 /// Bytes thrown away at once: late echoes that nobody waits for any more.
 const BUFFER: usize = 256;
@@ -121,6 +129,11 @@ impl Running for Client {
         }
     }
 
+    fn look_for_losses(&self) {
+        self.shared.orders.look_for_losses(self.shared.layout.count);
+        self.shared.bell.ring();
+    }
+
     fn drain(&self) {
         self.shared.orders.drain();
         self.shared.bell.ring();
@@ -140,6 +153,10 @@ impl Dialing for Client {
     fn stop_ramp(&self) {
         self.shared.orders.halt();
         self.shared.bell.ring();
+    }
+
+    fn pause_ramp(&self, pause: bool) {
+        self.shared.orders.pause(pause);
     }
 
     fn verify(&self, share: VerifyShare, timeout: Duration) {
@@ -243,9 +260,16 @@ impl Table {
             .orders
             .ramp_part_done(Duration::from_micros(micros));
         let mut seen = 0;
+        let mut looked = false;
         loop {
-            match self.shared.orders.next(seen, Instant::now()) {
+            match self.shared.orders.next(seen, looked, Instant::now()) {
                 Order::Drain => return self.counters().established(),
+                Order::LookForLosses => {
+                    // Each task notices the end of its connection by itself, once the runtime has come round.
+                    sleep(TASKS_NOTICE).await;
+                    looked = true;
+                    self.shared.orders.look_part_done();
+                }
                 Order::Verify(round) => {
                     seen = round.number;
                     self.verify(&ear, &round).await;
@@ -263,6 +287,9 @@ impl Table {
             .sources
             .part(self.index, self.shared.layout.count);
         while let Some(wish) = wishes.next() {
+            while self.shared.orders.paused() {
+                sleep(PAUSED_LOOK).await;
+            }
             let planned = self.wait_until_due(ear).await;
             let permit = tokio::select! {
                 biased;
@@ -362,35 +389,6 @@ impl Table {
         drop(permit);
     }
 
-    async fn connect(&self, wish: Wish, port: &mut u16) -> io::Result<TcpStream> {
-        let source = self.shared.sources.source(wish.shard);
-        loop {
-            match self.begin(source, *port) {
-                Ok(socket) => match socket.connect(source.shard.target.into()).await {
-                    Err(error) if self.shared.sources.is_port_taken(&error) => {
-                        *port = source.spare_port().ok_or(error)?;
-                    }
-                    other => return other,
-                },
-                Err(error) if self.shared.sources.is_port_taken(&error) => {
-                    *port = source.spare_port().ok_or(error)?;
-                }
-                Err(error) => return Err(error),
-            }
-            self.counters().ports_replaced.add(1);
-        }
-    }
-
-    fn begin(&self, source: &Source, port: u16) -> io::Result<TcpSocket> {
-        let socket = TcpSocket::new_v4()?;
-        let number = Descriptor::from(&socket);
-        if let Some(keepalive) = self.shared.keepalive {
-            socket::keepalive(number, keepalive)?;
-        }
-        self.shared.sources.bind(number, source, port)?;
-        Ok(socket)
-    }
-
     /// One connection: waits for its end, and echoes when asked.
     async fn hold(
         self: Arc<Self>,
@@ -418,7 +416,7 @@ impl Table {
                 break reason;
             }
         };
-        if self.shared.orders.draining() {
+        if self.shared.orders.settled() {
             // Nothing is lost that is being closed; the end of the runtime ends this task.
             return pending().await;
         }
@@ -450,7 +448,7 @@ impl Table {
         if tasks > 0 {
             self.rounds.send_replace(Some(Arc::clone(&part)));
         }
-        while !part.over() && !self.shared.orders.draining() {
+        while !part.over() && !self.shared.orders.leaving() {
             tokio::select! {
                 () = part.until_over() => {}
                 () = ear.hear() => {}

@@ -119,6 +119,10 @@ impl Running for Server {
         }
     }
 
+    fn look_for_losses(&self) {
+        self.shared.closing.settle();
+    }
+
     fn drain(&self) {
         self.shared.closing.drain();
         self.listeners.close();
@@ -274,8 +278,10 @@ impl Table {
         };
         drop(stream);
         self.counters().closed.add(1);
-        self.counters().lost.add(1);
-        self.shared.ledger.lost(reason, 1, example);
+        if !self.shared.closing.settled() {
+            self.counters().lost.add(1);
+            self.shared.ledger.lost(reason, 1, example);
+        }
         self.room_made.notify_one();
     }
 

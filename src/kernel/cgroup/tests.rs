@@ -50,8 +50,8 @@ fn a_limit_above_us_binds_when_it_leaves_less_than_ours() {
     assert_eq!(least.path, "/lab.slice");
     assert_eq!(least.left(), Bytes::from_mib(40));
     assert_eq!(
-        hierarchy.limited_levels("/lab.slice/server"),
-        ["/lab.slice/server", "/lab.slice"]
+        hierarchy.levels_of("/lab.slice/server"),
+        ["/lab.slice/server", "/lab.slice", "/"]
     );
     assert_eq!(hierarchy.least_limit("/"), None);
 }

@@ -76,6 +76,17 @@ pub struct Route {
     pub link: Option<LinkIndex>,
 }
 
+/// How the kernel would send to one address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteTo {
+    /// Whether the address is this namespace's own.
+    pub local: bool,
+    /// Through which neighbour, where there is one.
+    pub gateway: Option<Ipv4Addr>,
+    /// Whether it leaves over one end of a veth pair, whose other end is on this kernel too.
+    pub over_veth: bool,
+}
+
 /// One end of a veth pair that is to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VethEnd {
@@ -300,6 +311,56 @@ impl RouteSocket {
         Ok(addresses)
     }
 
+    /// How the kernel would send to this address, rules of routing included.
+    pub fn route_to(&mut self, address: Ipv4Addr) -> Result<RouteTo, NetlinkError> {
+        let what = || format!("find the route to {address}");
+        let mut request = RouteMessage::default();
+        request.header.address_family = AddressFamily::Inet;
+        request.header.destination_prefix_length = 32;
+        request.attributes = vec![RouteAttribute::Destination(RouteAddress::Inet(address))];
+        let mut found = None;
+        self.socket.ask(
+            &what,
+            RouteNetlinkMessage::GetRoute(request),
+            &mut |message| {
+                if let RouteNetlinkMessage::NewRoute(message) = message {
+                    found = Some(message);
+                }
+            },
+        )?;
+        let found = found.ok_or_else(|| NetlinkError::Absent { what: what() })?;
+        let (mut gateway, mut link) = (None, None);
+        for attribute in &found.attributes {
+            match attribute {
+                RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(*address),
+                RouteAttribute::Oif(index) => link = Some(LinkIndex(*index)),
+                _ => {}
+            }
+        }
+        Ok(RouteTo {
+            local: found.header.kind == RouteType::Local,
+            gateway,
+            over_veth: match link {
+                Some(link) => self.is_veth(link)?,
+                None => false,
+            },
+        })
+    }
+
+    fn is_veth(&mut self, link: LinkIndex) -> Result<bool, NetlinkError> {
+        let mut veth = false;
+        self.socket.dump(
+            &|| "list the links".to_owned(),
+            RouteNetlinkMessage::GetLink(LinkMessage::default()),
+            &mut |message| {
+                if let RouteNetlinkMessage::NewLink(message) = message {
+                    veth |= message.header.index == link.0 && kind_is_veth(&message);
+                }
+            },
+        )?;
+        Ok(veth)
+    }
+
     /// Every IPv4 route of the main table, without the default route.
     pub fn routes(&mut self) -> Result<Vec<Route>, NetlinkError> {
         let mut routes = Vec::new();
@@ -316,6 +377,13 @@ impl RouteSocket {
         )?;
         Ok(routes)
     }
+}
+
+fn kind_is_veth(message: &LinkMessage) -> bool {
+    message.attributes.iter().any(|attribute| {
+        matches!(attribute, LinkAttribute::LinkInfo(infos)
+            if infos.iter().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Veth))))
+    })
 }
 
 fn link(message: &LinkMessage) -> Link {

@@ -80,6 +80,17 @@ impl Socket {
         self.request(what, NLM_F_ACK | flags, message, &mut |_| ())
     }
 
+    /// Asks for one thing and hands the answer to `each`.
+    pub(super) fn ask(
+        &mut self,
+        what: &dyn Fn() -> String,
+        message: RouteNetlinkMessage,
+        each: &mut dyn FnMut(RouteNetlinkMessage),
+    ) -> Result<(), NetlinkError> {
+        // With the acknowledgement it is known when the answer is over.
+        self.request(what, NLM_F_ACK, message, each)
+    }
+
     /// Asks for everything of a kind and hands each answer to `each`.
     pub(super) fn dump(
         &mut self,

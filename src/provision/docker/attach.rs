@@ -13,13 +13,17 @@ use bollard::models::ContainerState;
 use bollard::query_parameters::AttachContainerOptionsBuilder;
 use futures_util::StreamExt;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{
+    UnboundedReceiver, UnboundedSender, WeakUnboundedSender, unbounded_channel,
+};
 
 use super::engine::{Engine, failed, said};
 use crate::control::{CodecError, Command, Event, LineReader, write_line};
 use crate::domain::WorkerId;
 use crate::kernel::sys::process::ProcessHandle;
-use crate::provision::{ExitReport, FromWorker, Inbox, ProvisionError, WorkerHandle};
+use crate::provision::{
+    ExitReport, FromWorker, HEARTBEAT, Inbox, ProvisionError, Remote, WorkerHandle,
+};
 
 /// How often a container whose stream has ended is asked whether it has.
 const ASK_EVERY: Duration = Duration::from_millis(200);
@@ -248,6 +252,19 @@ impl WorkerHandle for ContainerHandle {
             .ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))
     }
 
+    fn remote(&self) -> Remote {
+        let commands = self.commands.as_ref().map(UnboundedSender::downgrade);
+        Box::new(move |command| {
+            let mut line = Vec::new();
+            if let Some(commands) = commands.as_ref().and_then(WeakUnboundedSender::upgrade)
+                && write_line(&mut line, command).is_ok()
+            {
+                // A worker that is gone is reported as gone by its exit.
+                let _ = commands.send(line);
+            }
+        })
+    }
+
     fn pid(&self) -> Option<u32> {
         Some(self.process.pid)
     }
@@ -263,12 +280,19 @@ impl WorkerHandle for ContainerHandle {
     }
 }
 
-/// Writes each line to the worker's stdin until nobody can send any more, then closes it.
+/// Writes each line to the worker's stdin until nobody can send any more, then closes it. While there is none it writes a
+/// heartbeat, from the first line on.
 async fn write_commands(
     mut stdin: Pin<Box<dyn AsyncWrite + Send>>,
     mut lines: UnboundedReceiver<Vec<u8>>,
 ) {
-    while let Some(line) = lines.recv().await {
+    let mut beat = Vec::new();
+    let mut next = match write_line(&mut beat, &Command::Alive) {
+        Ok(()) => lines.recv().await,
+        // A message without content can always be written.
+        Err(_) => None,
+    };
+    while let Some(line) = next {
         let written = async {
             stdin.write_all(&line).await?;
             stdin.flush().await
@@ -276,6 +300,9 @@ async fn write_commands(
         if written.await.is_err() {
             return;
         }
+        next = tokio::time::timeout(HEARTBEAT, lines.recv())
+            .await
+            .unwrap_or_else(|_| Some(beat.clone()));
     }
     // The worker may be gone already.
     let _ = stdin.shutdown().await;

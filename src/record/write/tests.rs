@@ -20,8 +20,9 @@ fn event(number: u32) -> Envelope {
         stage: Some(1),
         event: RunEvent::GuardStopped {
             reason: format!("line\nbreak {number}"),
+            phase: Phase::Hold,
             at: ConnCount::new(1),
-            would_fit: ConnCount::new(2),
+            would_fit: Some(ConnCount::new(2)),
             bytes_per_connection: 0.5,
         },
     }

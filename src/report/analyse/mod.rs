@@ -89,11 +89,13 @@ pub fn analyse(recording: &Recording) -> Report {
             || ".".to_owned(),
             |name| name.to_string_lossy().into_owned(),
         ),
-        guard: story.guard.as_ref().map(|guard| Guard {
-            reason: guard.reason.clone(),
-            at: guard.at.count(),
-            would_fit: guard.would_fit.count(),
-            bytes_per_connection: guard.bytes_per_connection,
+        guard: story.guard.as_ref().and_then(|guard| {
+            Some(Guard {
+                reason: guard.reason.clone(),
+                at: guard.at.count(),
+                would_fit: guard.would_fit?.count(),
+                bytes_per_connection: guard.bytes_per_connection,
+            })
         }),
         interrupted_in: story.interrupted.as_ref().map(|(_, phase)| *phase),
         place: story.place,

@@ -23,8 +23,9 @@ pub(super) struct WorkerStory {
 #[derive(Debug, Clone)]
 pub(super) struct GuardStop {
     pub(super) reason: String,
+    pub(super) phase: Phase,
     pub(super) at: ConnCount,
-    pub(super) would_fit: ConnCount,
+    pub(super) would_fit: Option<ConnCount>,
     pub(super) bytes_per_connection: f64,
 }
 
@@ -129,12 +130,14 @@ impl Story {
             RunEvent::Verified(verification) => self.verification = Some(verification.clone()),
             RunEvent::GuardStopped {
                 reason,
+                phase,
                 at,
                 would_fit,
                 bytes_per_connection,
             } => {
                 self.guard = Some(GuardStop {
                     reason: reason.clone(),
+                    phase: *phase,
                     at: *at,
                     would_fit: *would_fit,
                     bytes_per_connection: *bytes_per_connection,

@@ -49,10 +49,16 @@ pub(super) fn verdict(evidence: &Evidence<'_>) -> (RunVerdict, Vec<String>) {
     if let Some(guard) = &story.guard {
         reasons.insert(
             0,
-            format!(
-                "the guard stopped the ramp at {} connections: {}",
-                guard.at, guard.reason
-            ),
+            match guard.phase {
+                Phase::Ramp => format!(
+                    "the guard stopped the ramp at {} connections: {}",
+                    guard.at, guard.reason
+                ),
+                phase => format!(
+                    "the guard ended the {phase} at {} connections: {}",
+                    guard.at, guard.reason
+                ),
+            },
         );
         return (RunVerdict::Stopped, reasons);
     }

@@ -206,8 +206,9 @@ impl Staged {
                     second,
                     RunEvent::GuardStopped {
                         reason: "512 MiB are left, and 512 MiB must stay free".to_owned(),
+                        phase: Phase::Ramp,
                         at: ConnCount::new(self.open_at(second)),
-                        would_fit: ConnCount::new(self.open_at(second) + 100),
+                        would_fit: Some(ConnCount::new(self.open_at(second) + 100)),
                         bytes_per_connection: 8004.0,
                     },
                 );
