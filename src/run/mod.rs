@@ -151,6 +151,7 @@ pub fn execute(run: Run<'_>, interrupt: &Interrupt, tell: &mut dyn FnMut(Progres
     record_stop(&conductor, interrupt, &ending);
 
     if conductor.workers.iter().any(workers::Worker::alive) && conductor.phase >= Phase::Ramp {
+        conductor.last_look();
         let drain = run
             .plan
             .stages

@@ -19,14 +19,8 @@ const WORKERS_DIE: Duration = Duration::from_secs(20);
 
 impl Conductor<'_> {
     /// Resets the connections, from both sides at once: a reset frees both ends and leaves neither orphans nor `TIME_WAIT`
-    /// behind. Before that every worker looks for losses a last time, the clients first, who find most: what ends afterwards
-    /// is meant.
+    /// behind.
     pub(super) fn drain(&mut self) {
-        if !self.guard.drains() {
-            self.look_for_losses(|worker| !worker.id.is_server());
-            self.look_for_losses(|worker| worker.id.is_server());
-        }
-        self.closing = true;
         for worker in &mut self.workers {
             worker.send(&Command::Drain);
         }
@@ -35,6 +29,17 @@ impl Conductor<'_> {
                 .iter()
                 .all(|worker| worker.has_or_is_gone(Milestone::Drained))
         });
+    }
+
+    /// Has every worker look for losses a last time, the clients first, who find most. It belongs to the time before the
+    /// drain: what ends afterwards is meant.
+    pub(super) fn last_look(&mut self) {
+        // Where the guard closes connections, an end is meant already.
+        if !self.guard.drains() {
+            self.look_for_losses(|worker| worker.id.is_client());
+            self.look_for_losses(|worker| worker.id.is_server());
+        }
+        self.closing = true;
     }
 
     fn look_for_losses(&mut self, who: impl Fn(&Worker) -> bool) {

@@ -7,6 +7,7 @@ mod support;
 mod death;
 mod engine;
 mod image;
+mod interrupt;
 mod kill;
 mod owners;
 mod place;
