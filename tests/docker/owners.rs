@@ -12,7 +12,7 @@ fn network(name: &'static str, run: &str, owner: &str) -> Network {
     let labels = [
         "io.c1m.managed-by=c1m".to_owned(),
         format!("io.c1m.run={run}"),
-        format!("io.c1m.owner={owner}"),
+        format!("io.c1m.runner={owner}"),
     ];
     let mut arguments = vec!["network", "create", "--internal"];
     for label in &labels {

@@ -19,7 +19,7 @@ fn refused(runtime: &Path, engine: &FakeEngine, arguments: &[&str]) -> String {
 fn labels(owner: &str) -> Value {
     json!({
         "io.c1m.managed-by": "c1m", "io.c1m.run": "0badcafe", "io.c1m.role": "server",
-        "io.c1m.index": "0", "io.c1m.owner": owner,
+        "io.c1m.index": "0", "io.c1m.runner": owner,
     })
 }
 

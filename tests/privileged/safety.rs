@@ -169,7 +169,7 @@ fn a_process_in_a_namespace_below_is_found_from_the_first_one() {
 fn of_this_process() -> Contents {
     let labels = json!({
         "io.c1m.managed-by": "c1m", "io.c1m.run": "0badcafe",
-        "io.c1m.owner": ProcessIdentity::current().to_string(),
+        "io.c1m.runner": ProcessIdentity::current().to_string(),
     });
     Contents {
         containers: vec![json!({

@@ -15,7 +15,10 @@ const ROLE: &str = "io.c1m.role";
 const INDEX: &str = "io.c1m.index";
 /// The version of c1m that made it.
 const VERSION: &str = "io.c1m.version";
-/// The runner: the text of its [`ProcessIdentity`], with its boot, its process namespace and its user.
+/// The runner: the text of its [`ProcessIdentity`], with its boot, its namespaces and its user.
+const RUNNER: &str = "io.c1m.runner";
+/// The runner as earlier versions write and read it, number and start time alone. A `clean` of such a version removes
+/// everything whose label of this name it cannot read.
 const OWNER: &str = "io.c1m.owner";
 
 const OURS: &str = "c1m";
@@ -48,7 +51,11 @@ fn of_object(run: &RunId, role: &str, index: usize) -> HashMap<String, String> {
     labels.insert(RUN.to_owned(), run.to_string());
     labels.insert(ROLE.to_owned(), role.to_owned());
     labels.insert(INDEX.to_owned(), index.to_string());
-    labels.insert(OWNER.to_owned(), ProcessIdentity::current().to_string());
+    let runner = ProcessIdentity::current();
+    if let Some(start) = runner.start_time {
+        labels.insert(OWNER.to_owned(), format!("{}:{start}", runner.pid));
+    }
+    labels.insert(RUNNER.to_owned(), runner.to_string());
     labels
 }
 
@@ -74,7 +81,7 @@ pub(super) fn run_of(labels: &HashMap<String, String>) -> Option<RunId> {
 /// Whether the runner that made the object is alive. To be asked only where the engine runs on this kernel: elsewhere the
 /// number is that of another machine's process.
 pub(super) fn life_of_owner(labels: &HashMap<String, String>) -> Life {
-    let Some(text) = labels.get(OWNER) else {
+    let Some(text) = labels.get(RUNNER).or_else(|| labels.get(OWNER)) else {
         return Life::Unknown("it does not say who its runner is".to_owned());
     };
     ProcessIdentity::parse(text).map_or_else(
@@ -95,7 +102,7 @@ mod tests {
         let mut owner = ProcessIdentity::current();
         change(&mut owner);
         let mut labels = of_network(&RunId::from_random(7), 0);
-        labels.insert(OWNER.to_owned(), owner.to_string());
+        labels.insert(RUNNER.to_owned(), owner.to_string());
         labels
     }
 
@@ -104,6 +111,10 @@ mod tests {
         let run = RunId::from_random(7);
         let labels = of_container(&run, HostIndex(2));
         assert_eq!(life_of_owner(&labels), Life::Alive);
+        // As an earlier version looks at it.
+        let own = ProcessIdentity::current();
+        let number_and_time = format!("{}:{}", own.pid, own.start_time.expect("has begun"));
+        assert_eq!(labels.get(OWNER), Some(&number_and_time));
         assert_eq!(run_of(&labels), Some(run));
         assert_eq!(labels.get(ROLE).map(String::as_str), Some("client"));
     }
@@ -124,7 +135,9 @@ mod tests {
     fn an_owner_that_cannot_be_told_is_not_called_gone() {
         let mut nobody = with_owner(|_| ());
         nobody.remove(OWNER);
+        nobody.remove(RUNNER);
         let mut short = with_owner(|_| ());
+        short.remove(RUNNER);
         short.insert(OWNER.to_owned(), format!("{}:1", std::process::id()));
         let elsewhere = with_owner(|owner| owner.time_namespace = Some(1));
         for labels in [nobody, short, elsewhere] {
