@@ -10,7 +10,7 @@
 //! L4  run                                        the conductor
 //! L3  provision  worker                          places to run; what runs in them
 //! L2  plan  host  engine  observe  report        decisions, changes, motion, sight, account
-//! L1  scenario  control  kernel  record          formats and interfaces
+//! L1  scenario  control  kernel  record  protocol  formats and interfaces
 //! L0  domain                                     the vocabulary
 //! ```
 //!
@@ -24,6 +24,7 @@ pub mod host;
 pub mod kernel;
 pub mod observe;
 pub mod plan;
+pub mod protocol;
 pub mod provision;
 pub mod record;
 pub mod report;

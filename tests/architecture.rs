@@ -6,15 +6,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules from the bottom up, each with the modules that it may import.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("domain", &[]),
     ("scenario", &["domain"]),
     ("control", &["domain"]),
     ("kernel", &["domain"]),
+    ("protocol", &["domain"]),
     ("record", &["domain"]),
     ("plan", &["domain", "scenario"]),
     ("host", &["domain", "kernel"]),
-    ("engine", &["domain", "kernel"]),
+    ("engine", &["domain", "kernel", "protocol"]),
     ("observe", &["domain", "kernel"]),
     ("report", &["domain", "record"]),
     (

@@ -62,6 +62,30 @@ impl From<TablesChoice> for crate::domain::DescriptorTables {
     }
 }
 
+/// What to do with connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ServiceChoice {
+    /// Never accept: connections stay in the accept queue.
+    Queue,
+    /// Accept, watch nothing and read nothing. A sweep every 3 s finds connections that have ended.
+    Accept,
+    /// Accept and notice the end of a connection, and read nothing.
+    Silent,
+    /// Accept, read, and send back every byte.
+    Echo,
+}
+
+impl From<ServiceChoice> for crate::domain::Service {
+    fn from(choice: ServiceChoice) -> Self {
+        match choice {
+            ServiceChoice::Queue => Self::Queue,
+            ServiceChoice::Accept => Self::Accept,
+            ServiceChoice::Silent => Self::Silent,
+            ServiceChoice::Echo => Self::Echo,
+        }
+    }
+}
+
 /// Reads `IDLE,INTERVAL,PROBES`, in seconds, seconds and a number.
 pub(super) fn parse_keepalive(text: &str) -> Result<Keepalive, String> {
     let numbers: Vec<u32> = text

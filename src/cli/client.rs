@@ -13,8 +13,8 @@ use super::observe::duration;
 use super::{Exit, Failure};
 use crate::control::{Command, Event};
 use crate::domain::{
-    ClientSpec, ConnCount, ConnRate, Counters, Keepalive, PortChoice, PortRange, Shard, TcpState,
-    VerifyShare, WorkerSpec,
+    ClientSpec, ConnCount, ConnRate, Counters, Keepalive, PortChoice, PortRange, Shard, Task,
+    TcpState, VerifyShare, WorkerSpec,
 };
 use crate::observe::{count_sockets, waiting_to_be_accepted};
 use crate::worker::{self, Whereabouts};
@@ -150,12 +150,11 @@ pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
                     say("nothing is left to hold");
                     break;
                 }
-                hand.send(Command::Verify {
-                    share: share(args.verify),
-                    timeout_ms: 5_000,
+                hand.send(Command::Perform {
+                    task: Task::verify(share(args.verify), 5_000),
                 });
             }
-            Event::Verified { report } => {
+            Event::Performed { report } => {
                 verified = true;
                 say(&format!(
                     "{} of {} echoed, {} silent; holding",

@@ -5,10 +5,12 @@ use std::num::NonZeroU32;
 
 use clap::{ArgAction, Args};
 
-use super::by_hand::{EngineChoice, Hand, TablesChoice, Woken, parse_keepalive, say};
+use super::by_hand::{
+    EngineChoice, Hand, ServiceChoice, TablesChoice, Woken, parse_keepalive, say,
+};
 use super::{Exit, Failure};
 use crate::control::{Command, Event};
-use crate::domain::{Acceptors, ConnCount, Keepalive, ServerSpec, WorkerSpec};
+use crate::domain::{Acceptors, ConnCount, Keepalive, ServerSpec, Service, WorkerSpec};
 
 /// Accepts connections, holds them and echoes what they send, until Ctrl-C.
 #[derive(Debug, Args)]
@@ -34,10 +36,13 @@ pub(super) struct ServerArgs {
     /// Threads that wait for connections at once; absent means one at a time, in batches.
     #[arg(long, env = "C1M_ACCEPTORS")]
     acceptors: Option<NonZeroU32>,
-    /// Whether connections are accepted at all.
+    /// What is done with connections. Default: echo.
+    #[arg(long, value_enum, env = "C1M_SERVICE", conflicts_with_all = ["accept", "read"])]
+    service: Option<ServiceChoice>,
+    /// Whether connections are accepted at all; `--service queue` says it too.
     #[arg(long, default_value_t = true, action = ArgAction::Set, env = "C1M_ACCEPT")]
     accept: bool,
-    /// Whether bytes are read and echoed.
+    /// Whether bytes are read and echoed; `--service silent` says it too.
     #[arg(long, default_value_t = true, action = ArgAction::Set, env = "C1M_READ")]
     read: bool,
     /// Descriptor tables.
@@ -55,8 +60,10 @@ pub(super) fn run(args: &ServerArgs) -> Result<Exit, Failure> {
         listen: args.listen.clone(),
         backlog: args.backlog,
         acceptors: args.acceptors.map_or(Acceptors::Auto, Acceptors::Count),
-        accept: args.accept,
-        read: args.read,
+        service: args.service.map_or_else(
+            || Service::from_switches(args.accept, args.read),
+            Into::into,
+        ),
         keepalive: args.keepalive,
         tables: args.tables.into(),
         capacity: ConnCount::new(args.capacity),

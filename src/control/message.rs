@@ -2,14 +2,14 @@
 //!
 //! The order: the first command is `Start` with the spec. The worker prepares everything that does not need the peer and
 //! answers `Ready` (a server listens by then). A client opens nothing before `Begin`. `Progress` comes at least every
-//! 250 ms while something changes and once more when the ramp ends. `Verify` is answered by `Verified`, `LookForLosses` by
+//! 250 ms while something changes and once more when the ramp ends. `Perform` is answered by `Performed`, `LookForLosses` by
 //! `LossesTold`, `Drain` by `Drained`. `Exit`, or the end of stdin, ends the worker at once: a worker whose runner died must not stay.
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    ConnCount, Counters, FailureNote, LatencyCounts, LossNote, SettingChange, SettingRecord,
-    VerifyReport, VerifyShare, WorkerSpec,
+    ConnCount, Counters, FailureNote, LatencyCounts, LossNote, SettingChange, SettingRecord, Task,
+    VerifyReport, WorkerSpec,
 };
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -78,12 +78,10 @@ pub enum Command {
     Alive,
     /// A client stops opening connections and keeps those it has.
     StopRamp,
-    /// A client sends an echo through its connections.
-    Verify {
-        /// Through how many.
-        share: VerifyShare,
-        /// Milliseconds until what has not answered counts as silent.
-        timeout_ms: u64,
+    /// A client carries out a task on the connections that it holds, such as an echo through each of them.
+    Perform {
+        /// The task.
+        task: Task,
     },
     /// Look at every connection once more. What ends after the answer is closed on purpose and not lost.
     LookForLosses,
@@ -156,8 +154,8 @@ pub enum Event {
         /// What was lost.
         note: LossNote,
     },
-    /// The answer to `Verify`.
-    Verified {
+    /// The answer to `Perform`.
+    Performed {
         /// What came of it.
         report: VerifyReport,
     },

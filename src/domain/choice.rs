@@ -58,6 +58,54 @@ pub enum EngineKind {
 }
 named!(EngineKind { Epoll => "epoll", Tokio => "tokio" });
 
+/// What the server does with connections that reach it.
+#[derive(
+    Debug, Default, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Service {
+    /// Never calls accept(2): connections stay in the accept queue, without descriptor and inode on the server's side.
+    Queue,
+    /// Accepts, watches nothing and reads nothing. A sweep of poll(2) every 3 s finds connections that have ended.
+    Accept,
+    /// Accepts and watches for the end of a connection. Reads nothing: bytes that arrive stay in the socket.
+    Silent,
+    /// Accepts, watches, reads, and sends back every byte.
+    #[default]
+    Echo,
+}
+named!(Service { Queue => "queue", Accept => "accept", Silent => "silent", Echo => "echo" });
+
+impl Service {
+    /// Whether connections are taken out of the accept queue.
+    #[must_use]
+    pub const fn accepts(self) -> bool {
+        !matches!(self, Self::Queue)
+    }
+
+    /// Whether each accepted connection is registered in epoll.
+    #[must_use]
+    pub const fn watches(self) -> bool {
+        matches!(self, Self::Silent | Self::Echo)
+    }
+
+    /// Whether bytes that arrive are answered, so that an echo proves a connection alive.
+    #[must_use]
+    pub const fn answers(self) -> bool {
+        matches!(self, Self::Echo)
+    }
+
+    /// What the two older switches mean together.
+    #[must_use]
+    pub const fn from_switches(accept: bool, read: bool) -> Self {
+        match (accept, read) {
+            (false, _) => Self::Queue,
+            (true, false) => Self::Silent,
+            (true, true) => Self::Echo,
+        }
+    }
+}
+
 /// What a worker does. The server comes first, in every list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -160,7 +160,7 @@ pub struct PhaseTime {
 }
 
 /// What verifying found, over all clients.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verification {
     /// Each client's part.
     pub clients: Vec<(WorkerId, VerifyReport)>,

@@ -1,6 +1,7 @@
 //! Why a connection could not be opened, or was lost: the errno's class and the knob that cures it.
 
 use std::fmt;
+use std::io;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,9 +29,17 @@ pub enum ConnectFailure {
     Forbidden,
     /// Any other errno.
     Other(i32),
+    /// An error that came without an errno.
+    NoErrno,
 }
 
 impl ConnectFailure {
+    /// The class of an error of a system call.
+    #[must_use]
+    pub fn from_error(error: &io::Error) -> Self {
+        error.raw_os_error().map_or(Self::NoErrno, Self::from_errno)
+    }
+
     /// The class of a Linux errno.
     #[must_use]
     pub const fn from_errno(errno: i32) -> Self {
@@ -73,6 +82,7 @@ impl ConnectFailure {
             Self::Unreachable => "no route to the target from that source address",
             Self::Forbidden => "a firewall rule or a security policy forbids it",
             Self::Other(_) => "see errno(3)",
+            Self::NoErrno => "the error did not come from the kernel: see the worker's log",
         }
     }
 }
@@ -90,6 +100,7 @@ impl fmt::Display for ConnectFailure {
             Self::Unreachable => out.pad("unreachable (ENETUNREACH, EHOSTUNREACH)"),
             Self::Forbidden => out.pad("forbidden (EPERM, EACCES)"),
             Self::Other(errno) => write!(out, "errno {errno}"),
+            Self::NoErrno => out.pad("an error without an errno"),
         }
     }
 }
@@ -104,16 +115,34 @@ pub enum LossReason {
     Reset,
     /// Nothing came back (ETIMEDOUT).
     TimedOut,
+    /// Bytes came back that are not those that were to come.
+    WrongBytes,
     /// Any other errno.
     Other(i32),
+    /// An error that came without an errno.
+    NoErrno,
 }
 
 impl LossReason {
+    /// The class of an error on an established socket.
+    #[must_use]
+    pub fn from_error(error: &io::Error) -> Self {
+        error.raw_os_error().map_or(Self::NoErrno, Self::from_errno)
+    }
+
+    /// The class of what waits at a socket whose connection has ended (`SO_ERROR`). No error means that the peer closed it.
+    #[must_use]
+    pub fn from_pending(error: io::Result<Option<io::Error>>) -> Self {
+        match error {
+            Ok(None) => Self::ClosedByPeer,
+            Ok(Some(error)) | Err(error) => Self::from_error(&error),
+        }
+    }
+
     /// The class of a Linux errno found on an established socket.
     #[must_use]
     pub const fn from_errno(errno: i32) -> Self {
         match errno {
-            0 => Self::ClosedByPeer,
             104 | 32 => Self::Reset,
             110 => Self::TimedOut,
             other => Self::Other(other),
@@ -127,7 +156,9 @@ impl fmt::Display for LossReason {
             Self::ClosedByPeer => out.pad("closed by the peer (FIN)"),
             Self::Reset => out.pad("reset by the peer (RST)"),
             Self::TimedOut => out.pad("timed out"),
+            Self::WrongBytes => out.pad("wrong bytes came back"),
             Self::Other(errno) => write!(out, "errno {errno}"),
+            Self::NoErrno => out.pad("an error without an errno"),
         }
     }
 }

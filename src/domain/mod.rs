@@ -5,6 +5,7 @@ mod budget;
 mod choice;
 mod count;
 mod ends;
+mod engine;
 mod event;
 mod facts;
 mod failure;
@@ -18,16 +19,20 @@ mod sample;
 mod setting;
 mod stage;
 mod summary;
+mod task;
 mod worker;
 
 pub use address::{FourTuples, PORTS_PER_SOURCE, PortRange, PortRangeError, Shard};
 pub use budget::{Binding, BudgetRow, Shortfall};
 pub use choice::{
     Acceptors, DescriptorTables, EngineKind, NetworkDriver, PlaceKind, PlaceMaking, PortChoice,
-    RemainingOnLoss, ReportFormat, Role, VerifyShare,
+    RemainingOnLoss, ReportFormat, Role, Service, VerifyShare,
 };
 pub use count::{ConnCount, ConnRate};
 pub use ends::Ends;
+pub use engine::{
+    EngineCost, LARGEST_TABLE, RESERVED_DESCRIPTORS, connections_per_table, table_size, tables_for,
+};
 pub use event::{
     Envelope, Mark, PhaseTime, PlaceChoice, RunEvent, StateCounts, TcpState, Verification,
 };
@@ -50,9 +55,10 @@ pub use sample::{
     ProcessSample, Sample, SlabCache, SocketStat, TcpCounters,
 };
 pub use setting::{RestoreOutcome, SettingChange, SettingRecord, SettingScope, SettingValue};
-pub use stage::{Stage, hold_of, verify_of};
+pub use stage::{Stage, hold_of, verify_of, verify_rate_of};
 pub use summary::{RunSummary, Threshold, WorkerSummary};
+pub use task::{Exchange, Load, Task, VerifyReport};
 pub use worker::{
     ClientSpec, Counters, FailureNote, Keepalive, LatencyCounts, LossNote, PlannedWorker,
-    ServerSpec, VerifyReport, WorkerSpec,
+    ServerSpec, WorkerSpec,
 };

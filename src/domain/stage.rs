@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConnCount, Phase, VerifyShare};
+use super::{ConnCount, ConnRate, Phase, VerifyShare};
 
 /// One stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// Open connections until so many are open.
@@ -26,6 +26,9 @@ pub enum Stage {
     Verify {
         /// Through how many an echo is sent.
         share: VerifyShare,
+        /// Echoes a second that are planned, over all clients. Absent means a closed loop.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rate: Option<ConnRate>,
     },
     /// Close every connection. What ends in this stage is closed on purpose and is not lost.
     Drain,
@@ -43,13 +46,22 @@ impl Stage {
         }
     }
 
+    /// The same stage, with its echoes on a planned pace where it has any.
+    #[must_use]
+    pub const fn at_pace(self, rate: Option<ConnRate>) -> Self {
+        match self {
+            Self::Verify { share, .. } => Self::Verify { share, rate },
+            other => other,
+        }
+    }
+
     /// The stages of a plain run.
     #[must_use]
     pub fn plain(to: ConnCount, hold: Duration, share: VerifyShare) -> Vec<Self> {
         vec![
             Self::Ramp { to },
             Self::Hold { length: hold },
-            Self::Verify { share },
+            Self::Verify { share, rate: None },
             Self::Drain,
         ]
     }
@@ -71,8 +83,18 @@ pub fn hold_of(stages: &[Stage]) -> Duration {
 #[must_use]
 pub fn verify_of(stages: &[Stage]) -> VerifyShare {
     let shares = stages.iter().filter_map(|stage| match stage {
-        Stage::Verify { share } => Some(*share),
+        Stage::Verify { share, .. } => Some(*share),
         _ => None,
     });
     shares.last().unwrap_or(VerifyShare::None)
+}
+
+/// The pace of that proof, where it is planned.
+#[must_use]
+pub fn verify_rate_of(stages: &[Stage]) -> Option<ConnRate> {
+    let rates = stages.iter().filter_map(|stage| match stage {
+        Stage::Verify { rate, .. } => Some(*rate),
+        _ => None,
+    });
+    rates.last().flatten()
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Acceptors, ConnCount, ConnRate, ConnectFailure, DescriptorTables, EngineKind, HostIndex,
-    LossReason, PortChoice, Role, Shard, WorkerId,
+    LossReason, PortChoice, Role, Service, Shard, WorkerId,
 };
 
 /// `SO_KEEPALIVE` with its three values (tcp(7)).
@@ -23,6 +23,7 @@ pub struct Keepalive {
 
 /// What a server is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StoredServerSpec")]
 pub struct ServerSpec {
     /// What accepts.
     pub engine: EngineKind,
@@ -32,16 +33,46 @@ pub struct ServerSpec {
     pub backlog: u32,
     /// How many threads wait for connections at the same time.
     pub acceptors: Acceptors,
-    /// Whether connections are accepted at all; without, they stay in the accept queue.
-    pub accept: bool,
-    /// Whether bytes that arrive are read and echoed; without, they stay in the socket.
-    pub read: bool,
+    /// What is done with connections.
+    pub service: Service,
     /// `SO_KEEPALIVE` on accepted sockets.
     pub keepalive: Option<Keepalive>,
     /// One descriptor table per thread, or one for the process.
     pub tables: DescriptorTables,
     /// How many connections to be ready for; decides the number of tables.
     pub capacity: ConnCount,
+}
+
+/// A server's spec as it may stand in a recording. Older versions wrote two switches, where there is one service now.
+#[derive(Deserialize)]
+struct StoredServerSpec {
+    engine: EngineKind,
+    listen: Vec<SocketAddrV4>,
+    backlog: u32,
+    acceptors: Acceptors,
+    service: Option<Service>,
+    accept: Option<bool>,
+    read: Option<bool>,
+    keepalive: Option<Keepalive>,
+    tables: DescriptorTables,
+    capacity: ConnCount,
+}
+
+impl From<StoredServerSpec> for ServerSpec {
+    fn from(stored: StoredServerSpec) -> Self {
+        let switches =
+            Service::from_switches(stored.accept.unwrap_or(true), stored.read.unwrap_or(true));
+        Self {
+            engine: stored.engine,
+            listen: stored.listen,
+            backlog: stored.backlog,
+            acceptors: stored.acceptors,
+            service: stored.service.unwrap_or(switches),
+            keepalive: stored.keepalive,
+            tables: stored.tables,
+            capacity: stored.capacity,
+        }
+    }
 }
 
 /// What a client is told. Three knobs that are easily tangled stay three values: how many (`shards`), how fast (`rate`,
@@ -199,19 +230,33 @@ pub struct LossNote {
     pub examples: Vec<SocketAddrV4>,
 }
 
-/// What came of proving connections alive.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VerifyReport {
-    /// Connections through which an echo was sent.
-    pub asked: ConnCount,
-    /// Those through which the right bytes came back.
-    pub echoed: ConnCount,
-    /// How those that failed did, with how many of each.
-    pub failed: Vec<(LossReason, u64)>,
-    /// Those that neither answered nor failed before the time was up.
-    pub silent: ConnCount,
-    /// The local ends of the first few that failed or were silent.
-    pub examples: Vec<SocketAddrV4>,
-    /// Round-trip times, measured from the planned start of each echo.
-    pub latency: LatencyCounts,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn switches_of_older_recordings_mean_a_service() {
+        let read = |switches: &str| -> ServerSpec {
+            serde_json::from_str(&format!(
+                r#"{{"engine":"epoll","listen":["127.0.0.1:9000"],"backlog":1,"acceptors":"auto",{switches}
+                    "keepalive":null,"tables":"many","capacity":5}}"#
+            ))
+            .expect("a spec")
+        };
+        for (switches, service) in [
+            (r#""accept":true,"read":true,"#, Service::Echo),
+            (r#""accept":true,"read":false,"#, Service::Silent),
+            (r#""accept":false,"read":true,"#, Service::Queue),
+            (r#""service":"accept","#, Service::Accept),
+            ("", Service::Echo),
+        ] {
+            let spec = read(switches);
+            assert_eq!(spec.service, service);
+            let stored = serde_json::to_string(&spec).expect("JSON");
+            assert_eq!(
+                serde_json::from_str::<ServerSpec>(&stored).expect("a spec"),
+                spec
+            );
+        }
+    }
 }

@@ -24,7 +24,7 @@ impl Exhausted {
 
     /// `call` failed with so many connections held in the table.
     pub(super) fn by(&mut self, error: &io::Error, call: &str, held: u64, ledger: &Ledger) {
-        let failure = ConnectFailure::from_errno(error.raw_os_error().unwrap_or(0));
+        let failure = ConnectFailure::from_error(error);
         if self.0 != Some(failure) && ledger.count_failure(failure) == 0 {
             let hint = if failure == NO_WATCHES {
                 "raise fs.epoll.max_user_watches"

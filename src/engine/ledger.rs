@@ -19,8 +19,8 @@ pub enum Milestone {
         /// See above.
         seconds: f64,
     },
-    /// The echo is over.
-    Verified(VerifyReport),
+    /// The task is over.
+    Performed(VerifyReport),
     /// Every connection was looked at once more; what ends from now on is not lost.
     LossesTold,
     /// Every connection is closed; so many were.

@@ -3,7 +3,11 @@
 //! An engine is given a spec and a [`Ledger`]. It makes its descriptor tables and threads before it returns, and from then
 //! on everything is asked of it without waiting: what comes of it stands in the ledger, which the worker reads. Only
 //! `end` waits.
+//!
+//! What every server and every client has stands once, in `server.rs` and `client.rs`. An engine adds how a thread waits,
+//! accepts, reads, writes and closes. What the bytes mean is none of its business, see [`crate::protocol`].
 
+mod client;
 mod closing;
 mod counters;
 mod epoll;
@@ -14,46 +18,46 @@ mod listen;
 mod orders;
 mod pacer;
 mod pool;
+mod round;
+mod server;
 mod source;
+mod spawn;
 mod table;
 mod tokio;
 mod turn;
-mod verify;
 
 use std::io;
 use std::net::SocketAddrV4;
-use std::time::Duration;
 
-use crate::domain::{ClientSpec, Counters, EngineKind, LatencyCounts, ServerSpec, VerifyShare};
+use crate::domain::{ClientSpec, Counters, EngineKind, LatencyCounts, ServerSpec, Service, Task};
 
 pub use ledger::{Ledger, Milestone, News};
 
-/// Something that accepts and opens connections.
-pub trait Engine {
-    /// Listens, and accepts from now on.
-    ///
-    /// # Errors
-    /// When the tables or threads cannot be made, or an address cannot be listened on.
-    fn serve(&self, spec: &ServerSpec, ledger: Ledger) -> Result<Box<dyn Serving>, EngineError>;
-
-    /// Makes everything ready to dial, and opens nothing yet.
-    ///
-    /// # Errors
-    /// When the tables or threads cannot be made.
-    fn dial(&self, spec: &ClientSpec, ledger: Ledger) -> Result<Box<dyn Dialing>, EngineError>;
+/// Listens, and accepts from now on.
+///
+/// # Errors
+/// When the tables or threads cannot be made, or an address cannot be listened on.
+pub fn serve(spec: &ServerSpec, ledger: Ledger) -> Result<Box<dyn Serving>, EngineError> {
+    let engine = match spec.engine {
+        EngineKind::Epoll => &epoll::SERVER,
+        EngineKind::Tokio => &tokio::SERVER,
+    };
+    Ok(Box::new(server::Server::start(engine, spec, ledger)?))
 }
 
-/// The engine of a kind.
-#[must_use]
-pub fn engine(kind: EngineKind) -> &'static dyn Engine {
-    match kind {
-        EngineKind::Epoll => &epoll::EpollEngine,
-        EngineKind::Tokio => &tokio::TokioEngine,
-    }
+/// Makes everything ready to dial, and opens nothing yet.
+///
+/// # Errors
+/// When the tables or threads cannot be made.
+pub fn dial(spec: &ClientSpec, ledger: Ledger) -> Result<Box<dyn Dialing>, EngineError> {
+    Ok(match spec.engine {
+        EngineKind::Epoll => Box::new(client::Client::start(&epoll::CLIENT, spec, ledger)?),
+        EngineKind::Tokio => Box::new(client::Client::start(&tokio::CLIENT, spec, ledger)?),
+    })
 }
 
 /// What both roles have.
-pub trait Running: Send + Sync {
+pub trait Running: Sync {
     /// How many descriptor tables there are.
     fn tables(&self) -> Tables;
 
@@ -88,8 +92,8 @@ pub trait Dialing: Running {
     /// Opens nothing while this is asked for, and goes on where it was afterwards. Handshakes under way end as they do.
     fn pause_ramp(&self, pause: bool);
 
-    /// Sends an echo through connections. [`Milestone::Verified`] follows.
-    fn verify(&self, share: VerifyShare, timeout: Duration);
+    /// Carries out a task on connections. [`Milestone::Performed`] follows.
+    fn perform(&self, task: &Task);
 
     /// Connect latencies since this was last asked.
     fn take_latency(&self) -> Option<LatencyCounts>;
@@ -137,6 +141,28 @@ pub enum EngineError {
         wanted: usize,
         /// What came back.
         why: io::Error,
+    },
+    /// The eventfd that wakes threads could not be made.
+    #[error("cannot make the eventfd that wakes the worker's threads: {why}")]
+    EventFd {
+        /// What came back.
+        why: io::Error,
+    },
+    /// The engine does not offer the service.
+    #[error("the {engine} engine does not offer the service `{service}`")]
+    Service {
+        /// The engine.
+        engine: EngineKind,
+        /// The service.
+        service: Service,
+    },
+    /// Several threads would look after the same unwatched connections.
+    #[error(
+        "the service `accept` leaves connections to one thread for each table, and here {threads} share a table"
+    )]
+    SharedSweep {
+        /// How many threads.
+        threads: usize,
     },
     /// An address could not be listened on.
     #[error("cannot listen on {address}: {what}: {why}")]
@@ -187,6 +213,14 @@ impl EngineError {
                 }
                 _ => return None,
             },
+            Self::EventFd { .. } => "raise the limit of descriptors (ulimit -n) or fs.file-max",
+            Self::Service { .. } => {
+                "tokio watches every socket from the moment that it is made: use the epoll engine, or the service \
+                 `silent`"
+            }
+            Self::SharedSweep { .. } => {
+                "use `descriptor_tables: many`, one acceptor, or the service `silent`"
+            }
             Self::NoAddress | Self::ShardTooLarge { .. } => return None,
         };
         Some(hint.to_owned())

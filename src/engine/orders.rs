@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::ledger::{Ledger, Milestone};
-use super::verify::Round;
+use super::round::Round;
 
 /// The orders, and how far they are carried out.
 #[derive(Debug)]
@@ -44,8 +44,8 @@ pub(super) enum Order {
     Hold,
     /// Look for losses a last time.
     LookForLosses,
-    /// Prove them alive.
-    Verify(Arc<Round>),
+    /// Carry out this table's part of a task.
+    Perform(Arc<Round>),
     /// Close them.
     Drain,
 }
@@ -124,17 +124,17 @@ impl Orders {
         self.settled.load(Ordering::Relaxed) || self.draining()
     }
 
-    /// Whether an echo is to be broken off.
+    /// Whether a task is to be broken off.
     pub(super) fn leaving(&self) -> bool {
         self.last_look.load(Ordering::Relaxed) || self.draining()
     }
 
-    /// Asks for an echo, or answers at once where there is nobody to ask: before the ramp, and after the drain.
-    pub(super) fn verify(&self, round: Round) {
+    /// Asks for a task, or answers at once where there is nobody to ask: before the ramp, and after the drain.
+    pub(super) fn perform(&self, round: Round) {
         let mut state = self.state();
         if state.begun.is_none() || self.draining() {
             drop(state);
-            let nothing = Milestone::Verified(round.into_report());
+            let nothing = Milestone::Performed(round.into_report());
             return self.ledger.reached(nothing);
         }
         state.round = Some(Arc::new(round));
@@ -183,7 +183,7 @@ impl Orders {
 
     /// The next order for a table that has done the rounds up to `seen`, and its last look where `looked`; holds at most
     /// until `until`.
-    pub(super) fn next(&self, seen: u64, looked: bool, until: Instant) -> Order {
+    pub(super) fn next(&self, seen: u32, looked: bool, until: Instant) -> Order {
         let unseen = |state: &State| {
             state
                 .round
@@ -204,7 +204,7 @@ impl Orders {
             return Order::LookForLosses;
         }
         match &state.round {
-            Some(round) if round.number > seen => Order::Verify(Arc::clone(round)),
+            Some(round) if round.number > seen => Order::Perform(Arc::clone(round)),
             _ => Order::Hold,
         }
     }

@@ -21,40 +21,40 @@ impl<T> Pool<T> {
     }
 
     /// Waits for one. It goes back when it is dropped.
-    pub(super) fn lend(&self) -> Lent<'_, T> {
+    pub(super) fn acquire(&self) -> PoolGuard<'_, T> {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let mut free = self
             .returned
             .wait_while(free, |free| free.is_empty())
             .unwrap_or_else(PoisonError::into_inner);
-        Lent {
+        PoolGuard {
             item: free.pop(),
             pool: self,
         }
     }
 }
 
-/// An item of the pool, lent.
+/// An item that its holder works with.
 #[derive(Debug)]
-pub(super) struct Lent<'a, T> {
+pub(super) struct PoolGuard<'a, T> {
     item: Option<T>,
     pool: &'a Pool<T>,
 }
 
-impl<T> Deref for Lent<'_, T> {
+impl<T> Deref for PoolGuard<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
         self.item.as_ref().expect("it is there until it is dropped")
     }
 }
 
-impl<T> DerefMut for Lent<'_, T> {
+impl<T> DerefMut for PoolGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         self.item.as_mut().expect("it is there until it is dropped")
     }
 }
 
-impl<T> Drop for Lent<'_, T> {
+impl<T> Drop for PoolGuard<'_, T> {
     fn drop(&mut self) {
         let mut free = self
             .pool

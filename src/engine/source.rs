@@ -49,7 +49,7 @@ impl Source {
 
 /// One connection to be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Wish {
+pub(super) struct Attempt {
     /// Which shard.
     pub(super) shard: usize,
     /// Its port where ports are explicit.
@@ -100,24 +100,24 @@ impl Sources {
 
     /// Binds a new socket as the choice of ports wants it; `port` counts where ports are explicit.
     pub(super) fn bind(&self, socket: Descriptor, source: &Source, port: u16) -> io::Result<()> {
-        let address = |port| RawAddress::new(SocketAddrV4::new(source.shard.source, port));
+        let address = |port| SocketAddrV4::new(source.shard.source, port);
         match self.choice {
             PortChoice::Explicit => {
                 if self.shared_ports {
                     socket::reuse_address(socket)?;
                 }
-                socket::bind(socket, &address(port))
+                socket::bind(socket, address(port))
             }
             PortChoice::Range => {
                 socket::bind_address_only(socket)?;
                 socket::local_port_range(socket, source.shard.ports)?;
-                socket::bind(socket, &address(0))
+                socket::bind(socket, address(0))
             }
             PortChoice::NoPort => {
                 socket::bind_address_only(socket)?;
-                socket::bind(socket, &address(0))
+                socket::bind(socket, address(0))
             }
-            PortChoice::Kernel => socket::bind(socket, &address(0)),
+            PortChoice::Kernel => socket::bind(socket, address(0)),
         }
     }
 
@@ -170,9 +170,9 @@ impl Cursor<'_> {
 }
 
 impl Iterator for Cursor<'_> {
-    type Item = Wish;
+    type Item = Attempt;
 
-    fn next(&mut self) -> Option<Wish> {
+    fn next(&mut self) -> Option<Attempt> {
         if self.next >= self.end {
             return None;
         }
@@ -183,7 +183,7 @@ impl Iterator for Cursor<'_> {
         }
         let index = u32::try_from(self.next - source.first).unwrap_or(u32::MAX);
         self.next += 1;
-        Some(Wish {
+        Some(Attempt {
             shard: self.shard,
             // Without explicit ports a shard may be larger than its range; the port is not used then.
             port: source.shard.ports.port(index).unwrap_or(0),
@@ -246,9 +246,9 @@ mod tests {
             let sources = Sources::new(&shards, PortChoice::Explicit).expect("fits");
             let mut seen = HashSet::new();
             for table in 0..tables {
-                for wish in sources.part(table, tables) {
-                    prop_assert!(seen.insert((wish.shard, wish.port)));
-                    prop_assert!(sources.source(wish.shard).shard.ports.contains(wish.port));
+                for attempt in sources.part(table, tables) {
+                    prop_assert!(seen.insert((attempt.shard, attempt.port)));
+                    prop_assert!(sources.source(attempt.shard).shard.ports.contains(attempt.port));
                 }
             }
             prop_assert_eq!(seen.len() as u64, sources.total());

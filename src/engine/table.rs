@@ -4,32 +4,57 @@
 use std::thread;
 
 use super::{EngineError, Tables};
-use crate::domain::{ClientSpec, DescriptorTables};
+use crate::domain::{
+    ClientSpec, DescriptorTables, RESERVED_DESCRIPTORS, connections_per_table, tables_for,
+};
 use crate::kernel::sys::fdtable::{self, Descriptor};
 use crate::kernel::sys::rlimit;
-
-/// Numbers of a table that connections do not get: standard streams, listeners, epoll, the bell, and some to spare.
-const RESERVED: u64 = 64;
-
-/// No table is made larger than this although the limit would allow it: with several tables, several threads sweep,
-/// verify and drain at once.
-const LARGEST: u64 = 65_536;
 
 /// Most threads that dial at once unless the spec says so.
 const MOST_DIALERS: usize = 4;
 
 /// Below this a limit leaves too little beside what is reserved.
-const LEAST_LIMIT: u64 = 2 * RESERVED;
+const LEAST_LIMIT: u64 = 2 * RESERVED_DESCRIPTORS;
 
 /// The tables of one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
     /// How many tables.
     pub(super) count: usize,
-    /// Connections in each at most.
-    pub(super) room: u32,
+    /// Connections in each.
+    pub(super) room: Room,
     /// `RLIMIT_NOFILE`, in descriptors.
     pub(super) limit: u64,
+}
+
+/// How many connections a table takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// So many. Then another table goes on.
+    AtMost(u64),
+    /// As many as the limit lets through: an ordinary program meets its limit.
+    ToTheLimit,
+}
+
+impl Room {
+    /// Whether a table that holds so many takes more.
+    pub(super) const fn is_left(self, held: u64) -> bool {
+        match self {
+            Self::AtMost(most) => held < most,
+            Self::ToTheLimit => true,
+        }
+    }
+}
+
+/// How a client spreads its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ClientLayout {
+    /// Its tables.
+    pub(super) layout: Layout,
+    /// Threads that dial at once.
+    pub(super) dialers: usize,
+    /// Handshakes under way at once in each of them.
+    pub(super) window: usize,
 }
 
 impl Layout {
@@ -52,29 +77,27 @@ impl Layout {
         if limit < LEAST_LIMIT {
             return Err(EngineError::LimitTooSmall { limit });
         }
-        if kind == DescriptorTables::One {
-            // An ordinary program meets its limit: nothing is held back.
-            return Ok(Self {
+        Ok(match kind {
+            DescriptorTables::One => Self {
                 count: 1,
-                room: u32::MAX,
+                room: Room::ToTheLimit,
                 limit,
-            });
-        }
-        let room = limit.min(LARGEST) - RESERVED;
-        let count = connections.div_ceil(room).max(1);
-        Ok(Self {
-            count: usize::try_from(count).unwrap_or(usize::MAX).max(least),
-            room: u32::try_from(room).unwrap_or(u32::MAX),
-            limit,
+            },
+            DescriptorTables::Many => Self {
+                count: usize::try_from(tables_for(connections, limit))
+                    .unwrap_or(usize::MAX)
+                    .max(least),
+                room: Room::AtMost(connections_per_table(limit)),
+                limit,
+            },
         })
     }
 
-    /// The tables of a client, with how many threads dial at once and how many handshakes each of them may have under
-    /// way.
+    /// The tables of a client.
     pub(super) fn for_client(
         spec: &ClientSpec,
         connections: u64,
-    ) -> Result<(Self, usize, usize), EngineError> {
+    ) -> Result<ClientLayout, EngineError> {
         let window = usize::try_from(spec.in_flight).unwrap_or(usize::MAX).max(1);
         let dialers = match (spec.tables, spec.dialers) {
             (DescriptorTables::One, _) => 1,
@@ -84,8 +107,11 @@ impl Layout {
             }
         };
         let dialers = dialers.clamp(1, window);
-        let layout = Self::new(spec.tables, connections, dialers)?;
-        Ok((layout, dialers, window / dialers))
+        Ok(ClientLayout {
+            layout: Self::new(spec.tables, connections, dialers)?,
+            dialers,
+            window: window / dialers,
+        })
     }
 
     /// What the worker tells of it.
@@ -100,7 +126,7 @@ impl Layout {
     /// not at the start, so that its memory counts among that of the connections in it.
     pub(super) fn grow_for(&self, first: Descriptor, connections: u64) {
         let first = u64::from(first.number().unsigned_abs());
-        let size = (first + connections + RESERVED / 2).min(self.limit);
+        let size = (first + connections + RESERVED_DESCRIPTORS / 2).min(self.limit);
         // Growing is for speed only: a table that could not be grown at once grows by itself, or meets its limit then.
         let _ = fdtable::grow(u32::try_from(size).unwrap_or(u32::MAX));
     }
@@ -113,17 +139,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_million_under_a_limit_of_20000_takes_52_tables() {
-        let layout =
-            Layout::for_limit(DescriptorTables::Many, 1_024_000, 1, 20_000).expect("there is room");
-        assert_eq!((layout.count, layout.room), (52, 19_936));
-    }
-
-    #[test]
     fn an_ordinary_program_has_one_table_whatever_is_asked() {
         let layout =
             Layout::for_limit(DescriptorTables::One, 1_024_000, 4, 1024).expect("there is room");
         assert_eq!(layout.count, 1);
+        assert!(layout.room.is_left(u64::MAX));
     }
 
     #[test]
@@ -141,9 +161,11 @@ mod tests {
             connections in 0_u64..5_000_000, least in 1_usize..16, limit in 1024_u64..2_000_000
         ) {
             let layout = Layout::for_limit(DescriptorTables::Many, connections, least, limit).expect("room");
-            prop_assert!(layout.count as u64 * u64::from(layout.room) >= connections);
-            prop_assert!(u64::from(layout.room) + RESERVED <= limit);
+            let Room::AtMost(room) = layout.room else { panic!("many tables are bounded") };
+            prop_assert!(layout.count as u64 * room >= connections);
+            prop_assert!(room + RESERVED_DESCRIPTORS <= limit);
             prop_assert!(layout.count >= least);
+            prop_assert!(layout.room.is_left(room - 1) && !layout.room.is_left(room));
         }
     }
 }

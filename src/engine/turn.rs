@@ -4,7 +4,7 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::kernel::sys::epoll::{self, Bell};
+use crate::kernel::sys::eventfd;
 use crate::kernel::sys::fdtable::Descriptor;
 
 /// The rights that are out, and who waits for one.
@@ -12,8 +12,6 @@ use crate::kernel::sys::fdtable::Descriptor;
 pub(super) struct Turn {
     state: Mutex<State>,
     changed: Condvar,
-    /// Wakes threads that wait in epoll with a table that has room again.
-    bell: Bell,
 }
 
 #[derive(Debug)]
@@ -25,18 +23,18 @@ struct State {
     closing: bool,
 }
 
-/// How waiting for the right ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Waited {
-    /// The caller has it.
-    Mine,
-    /// Nobody accepts any more.
-    Closing,
+/// The right to accept. It goes back when it is dropped, however the holder ends.
+#[derive(Debug)]
+pub(super) struct AcceptRight<'a> {
+    turn: &'a Turn,
+    /// The number that the eventfd has in the holder's table. It wakes threads that wait in epoll with a table that has
+    /// room again.
+    eventfd: Descriptor,
 }
 
 impl Turn {
     /// So many rights for so many threads.
-    pub(super) const fn new(rights: u32, threads: usize, bell: Bell) -> Self {
+    pub(super) const fn new(rights: u32, threads: usize) -> Self {
         Self {
             state: Mutex::new(State {
                 free: rights,
@@ -44,62 +42,103 @@ impl Turn {
                 closing: false,
             }),
             changed: Condvar::new(),
-            bell,
         }
     }
 
-    /// The bell that threads are to watch.
-    pub(super) const fn bell(&self) -> &Bell {
-        &self.bell
-    }
-
-    /// Waits for the right, once for each thread at its start.
-    pub(super) fn wait(&self) -> Waited {
+    /// Waits for the right, once for each thread at its start. Nothing when nobody accepts any more. `eventfd` is the number
+    /// that the eventfd has in the caller's table.
+    pub(super) fn wait(&self, eventfd: Descriptor) -> Option<AcceptRight<'_>> {
         let mut state = self
             .changed
             .wait_while(self.state(), |state| state.free == 0 && !state.closing)
             .unwrap_or_else(PoisonError::into_inner);
         state.fresh = state.fresh.saturating_sub(1);
         if state.closing {
-            return Waited::Closing;
+            return None;
         }
         state.free -= 1;
-        Waited::Mine
+        Some(AcceptRight {
+            turn: self,
+            eventfd,
+        })
     }
 
     /// Takes the right if nobody has it and no fresh table waits for it.
-    pub(super) fn try_take(&self) -> bool {
+    pub(super) fn try_take(&self, eventfd: Descriptor) -> Option<AcceptRight<'_>> {
         let mut state = self.state();
         let may = state.free > 0 && state.fresh == 0 && !state.closing;
-        if may {
+        may.then(|| {
             state.free -= 1;
-        }
-        may
+            AcceptRight {
+                turn: self,
+                eventfd,
+            }
+        })
     }
 
-    /// Gives the right back: to a fresh table, else to whoever has room again. `bell` is the number that the bell has in
-    /// the caller's table. Returns whether a fresh table was there.
-    pub(super) fn hand_over(&self, bell: Descriptor) -> bool {
-        let mut state = self.state();
-        state.free += 1;
-        let fresh = state.fresh > 0;
-        drop(state);
-        if fresh {
-            self.changed.notify_one();
-        } else {
-            epoll::ring(bell);
-        }
-        fresh
+    /// Whether a table waits that has not accepted yet.
+    pub(super) fn has_fresh(&self) -> bool {
+        self.state().fresh > 0
     }
 
-    /// Ends accepting and wakes everybody.
+    /// Ends accepting and wakes everybody who waits here.
     pub(super) fn close(&self) {
         self.state().closing = true;
         self.changed.notify_all();
-        self.bell.ring();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for AcceptRight<'_> {
+    /// To a fresh table, else to whoever has room again.
+    fn drop(&mut self) {
+        let mut state = self.turn.state();
+        state.free += 1;
+        let fresh = state.fresh > 0;
+        drop(state);
+        if fresh {
+            self.turn.changed.notify_one();
+        } else {
+            eventfd::signal(self.eventfd);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No table has such a number, so that nothing is written.
+    const NOWHERE: Descriptor = Descriptor::from_number(900_000);
+
+    #[test]
+    fn a_right_that_is_dropped_is_there_for_the_next() {
+        let turn = Turn::new(1, 1);
+        let right = turn.wait(NOWHERE).expect("it is free");
+        assert!(turn.try_take(NOWHERE).is_none(), "it is out");
+        drop(right);
+        assert!(turn.try_take(NOWHERE).is_some());
+    }
+
+    #[test]
+    fn a_fresh_table_comes_before_one_that_was_full() {
+        let turn = Turn::new(1, 2);
+        let right = turn.wait(NOWHERE).expect("it is free");
+        assert!(turn.has_fresh());
+        drop(right);
+        assert!(turn.try_take(NOWHERE).is_none());
+        assert!(turn.wait(NOWHERE).is_some());
+        assert!(!turn.has_fresh());
+    }
+
+    #[test]
+    fn nobody_gets_it_while_closing() {
+        let turn = Turn::new(1, 1);
+        turn.close();
+        assert!(turn.wait(NOWHERE).is_none());
+        assert!(turn.try_take(NOWHERE).is_none());
     }
 }

@@ -1,8 +1,8 @@
 //! What connections cost in memory: the kernel's objects on either side, by their sizes on the running kernel, and our own
 //! state. Object by object as counted in `/proc/slabinfo` on Linux 6.12 and 6.18 with up to 200,000 connections.
 
-use super::budget::table_size;
-use crate::domain::{Bytes, DescriptorTables, EngineKind, HostFacts, MemoryFacts, ObjectSizes};
+use super::budget::table_limit;
+use crate::domain::{Bytes, DescriptorTables, HostFacts, MemoryFacts, ObjectSizes, table_size};
 use crate::scenario::Scenario;
 
 /// Vectors that hold the owner of each accounted object (`struct obj_cgroup *` per slab slot): 8 to 10 bytes an object,
@@ -11,18 +11,6 @@ const OWNER_VECTORS: f64 = 57.0;
 
 /// What an entry of connection tracking has beside `struct nf_conn`: its extensions, such as the address translation.
 const TRACKING_EXTENSIONS: f64 = 128.0;
-
-/// Own memory of the epoll engine for each connection and side, upwards rounded: it keeps no state per connection on a heap.
-/// Measured as below: 0.5 bytes on the server's side, 0.3 on the client's.
-const EPOLL_USER: f64 = 10.0;
-
-/// Own memory of the tokio engine for each connection of the server: a task with its socket. Growth of `RssAnon` and `VmPTE`
-/// from the baseline to 100,000 connections, release build, `c1m run -n 100000 --place loopback --set
-/// server.engine=tokio --set clients.engine=tokio`: 519 bytes.
-const TOKIO_SERVER: f64 = 520.0;
-
-/// The same of the client, whose tasks wait for the echo too: 663 bytes in the same run.
-const TOKIO_CLIENT: f64 = 665.0;
 
 /// What a worker needs before its first connection: its code, its threads' stacks.
 const WORKER_BASE: Bytes = Bytes::from_mib(4);
@@ -128,8 +116,10 @@ fn sum(sizes: &ObjectSizes, names: &[&str]) -> f64 {
 }
 
 fn server_kernel(scenario: &Scenario, sizes: &ObjectSizes) -> f64 {
-    if scenario.server.accept {
-        sum(sizes, &OWNED) + sum(sizes, &WATCHED) + OWNER_VECTORS
+    if scenario.server.service.accepts() {
+        let server = &scenario.server;
+        let watches = server.engine.server_cost(server.service).watches;
+        sum(sizes, &OWNED) + watches as f64 * sum(sizes, &WATCHED) + OWNER_VECTORS
     } else {
         // In the accept queue: no descriptor, no inode, but the request stays.
         sum(sizes, &["TCP", "request_sock_TCP"])
@@ -137,28 +127,18 @@ fn server_kernel(scenario: &Scenario, sizes: &ObjectSizes) -> f64 {
 }
 
 fn client_kernel(scenario: &Scenario, sizes: &ObjectSizes, sources: u64) -> f64 {
-    let watched = match scenario.client_engine {
-        EngineKind::Epoll => 0.0,
-        EngineKind::Tokio => sum(sizes, &WATCHED),
-    };
+    let watches = scenario.client_engine.client_cost().watches;
     sum(sizes, &OWNED)
         + sizes.bytes_of("tcp_bind2_bucket")
         + sizes.bytes_of("tcp_bind_bucket") / sources.max(1) as f64
-        + watched
+        + watches as f64 * sum(sizes, &WATCHED)
         + OWNER_VECTORS
 }
 
 fn user(scenario: &Scenario) -> f64 {
-    let server = match (scenario.server.accept, scenario.server.engine) {
-        (false, _) => 0.0,
-        (true, EngineKind::Epoll) => EPOLL_USER,
-        (true, EngineKind::Tokio) => TOKIO_SERVER,
-    };
-    let client = match scenario.client_engine {
-        EngineKind::Epoll => EPOLL_USER,
-        EngineKind::Tokio => TOKIO_CLIENT,
-    };
-    server + client
+    let server = &scenario.server;
+    server.engine.server_cost(server.service).user_bytes
+        + scenario.client_engine.client_cost().user_bytes
 }
 
 /// Slots of descriptor tables: 8 bytes and 3 bits each, the table a power of two large (`alloc_fdtable`, `fs/file.c`).
@@ -166,12 +146,16 @@ fn descriptor_slots(scenario: &Scenario, facts: &HostFacts) -> f64 {
     const SLOT: f64 = 8.375;
     let waste = match scenario.descriptor_tables {
         DescriptorTables::Many => {
-            let size = table_size(facts).max(1);
+            let size = table_size(table_limit(facts)).max(1);
             size.next_power_of_two() as f64 / size as f64
         }
         // Nearly twice as many slots as descriptors, at worst.
         DescriptorTables::One => 2.0,
     };
-    let ends = if scenario.server.accept { 2.0 } else { 1.0 };
+    let ends = if scenario.server.service.accepts() {
+        2.0
+    } else {
+        1.0
+    };
     SLOT * waste * ends
 }

@@ -187,7 +187,10 @@ fn plan_in(
             shards::spread(&slots, layout.clients.len(), target),
             target,
         ),
-        stages: Stage::plain(target, scenario.hold, scenario.verify),
+        stages: Stage::plain(target, scenario.hold, scenario.verify)
+            .into_iter()
+            .map(|stage| stage.at_pace(scenario.verify_rate))
+            .collect(),
         ends: Ends::Both,
         on_worker_loss: scenario.on_worker_loss,
         settings,
@@ -260,8 +263,7 @@ fn workers(
         listen: layout.listen.clone(),
         backlog: server.backlog,
         acceptors: server.acceptors,
-        accept: server.accept,
-        read: server.read,
+        service: server.service,
         keepalive: server.keepalive,
         tables: scenario.descriptor_tables,
         capacity: target,
@@ -322,7 +324,7 @@ fn what_to_know(scenario: &Scenario) -> Vec<String> {
     if scenario.descriptor_tables == DescriptorTables::One {
         notes.push("each worker has one descriptor table, as an ordinary program: RLIMIT_NOFILE bounds the process".to_owned());
     }
-    if !scenario.server.accept {
+    if !scenario.server.service.accepts() {
         notes.push("the server does not accept: its connections stay in the accept queue, without descriptor or inode".to_owned());
     }
     notes

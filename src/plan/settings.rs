@@ -70,7 +70,7 @@ pub(super) fn settings(
 }
 
 fn namespace(scenario: &Scenario, target: ConnCount) -> Vec<SettingChange> {
-    let queue = if scenario.server.accept {
+    let queue = if scenario.server.service.accepts() {
         QUEUE
     } else {
         target.count().max(QUEUE)

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use super::{Interface, Plan, Refusal};
 use crate::domain::{
     Binding, Bound, BudgetRow, DescriptorTables, PlaceChoice, PlannedWorker, SettingChange,
-    SettingValue, Shortfall, VerifyShare, WorkerSpec, hold_of, verify_of,
+    SettingValue, Shortfall, VerifyShare, WorkerSpec, hold_of, verify_of, verify_rate_of,
 };
 
 impl Plan {
@@ -14,10 +14,16 @@ impl Plan {
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut out = String::new();
-        let verify = match verify_of(&self.stages) {
+        let proved = match verify_of(&self.stages) {
             VerifyShare::All => "all of them proved alive".to_owned(),
             VerifyShare::None => "none of them proved alive".to_owned(),
             VerifyShare::Sample(count) => format!("{count} of them proved alive"),
+        };
+        let verify = match verify_rate_of(&self.stages) {
+            Some(rate) if verify_of(&self.stages) != VerifyShare::None => {
+                format!("{proved} at a planned {rate}")
+            }
+            _ => proved,
         };
         line(
             &mut out,

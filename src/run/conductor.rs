@@ -317,7 +317,7 @@ impl<'a> Conductor<'a> {
                 counters,
                 latency: None,
             }),
-            Event::Verified { .. } | Event::Drained { .. } => {}
+            Event::Performed { .. } | Event::Drained { .. } => {}
         }
     }
 

@@ -71,7 +71,7 @@ impl Conductor<'_> {
                 }
             }
             Stage::Hold { length } => self.hold(length),
-            Stage::Verify { share } => self.verify(share),
+            Stage::Verify { share, rate } => self.verify(share, rate),
             Stage::Drain => self.drain(),
         }
     }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use super::conductor::{Conductor, Heed};
 use crate::control::Command;
 use crate::domain::{
-    ConnCount, HostIndex, Role, RunEvent, StateCounts, Verification, VerifyShare, WorkerId,
+    ConnCount, ConnRate, HostIndex, Role, RunEvent, StateCounts, Task, Verification, VerifyShare,
+    WorkerId,
 };
 use crate::observe::count_sockets;
 
@@ -22,16 +23,18 @@ const COUNTING_TAKES: Duration = Duration::from_secs(60);
 
 impl Conductor<'_> {
     /// Counts, then proves alive.
-    pub(super) fn verify(&mut self, share: VerifyShare) {
+    pub(super) fn verify(&mut self, share: VerifyShare, rate: Option<ConnRate>) {
         self.count_both_ends();
         if share != VerifyShare::None && self.server_accepts() && self.stop.is_none() {
-            self.prove_alive(share);
+            self.prove_alive(share, rate);
         }
     }
 
     /// Whether the server takes connections out of its accept queue and answers.
     pub(super) fn server_accepts(&self) -> bool {
-        self.plan.server().is_some_and(|(_, server)| server.accept)
+        self.plan
+            .server()
+            .is_some_and(|(_, server)| server.service.answers())
     }
 
     pub(super) fn server_established(&self) -> ConnCount {
@@ -94,11 +97,41 @@ impl Conductor<'_> {
         }
     }
 
-    fn prove_alive(&mut self, share: VerifyShare) {
+    /// Has every client send its echoes. A planned rate is shared by the connections that each client holds. Returns how
+    /// long all of it may take.
+    fn ask_clients(
+        &mut self,
+        share: VerifyShare,
+        rate: Option<ConnRate>,
+        timeout_ms: u64,
+    ) -> Duration {
+        let held = self.established();
+        for worker in self
+            .workers
+            .iter_mut()
+            .filter(|worker| worker.id.role == Role::Client)
+        {
+            let part = worker.counters.established.as_f64() / held.as_f64().max(1.0);
+            let task = Task {
+                rate: rate.map(|rate| ConnRate::new(rate.per_second() * part)),
+                ..Task::verify(share, timeout_ms)
+            };
+            worker.send(&Command::Perform { task });
+        }
+        let asked = match share {
+            VerifyShare::All => held.as_f64(),
+            VerifyShare::None => 0.0,
+            VerifyShare::Sample(count) => held.as_f64().min(f64::from(count.get())),
+        };
+        let planned = rate.map_or(0.0, |rate| asked / rate.per_second());
+        // Of a plan of more years than a duration holds, nothing is added.
+        proving_takes(held) + Duration::try_from_secs_f64(planned).unwrap_or_default()
+    }
+
+    fn prove_alive(&mut self, share: VerifyShare, rate: Option<ConnRate>) {
         #[allow(clippy::cast_possible_truncation)] // 20 s are few milliseconds
         let timeout_ms = ECHO_TIMEOUT.as_millis() as u64;
-        self.tell_clients(&Command::Verify { share, timeout_ms });
-        let bound = proving_takes(self.established());
+        let bound = self.ask_clients(share, rate, timeout_ms);
         self.wait(Instant::now() + bound, Heed::Stops, |run| {
             run.clients()
                 .all(|worker| worker.verified.is_some() || !worker.alive())

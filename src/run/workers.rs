@@ -110,7 +110,7 @@ impl Worker {
                 self.counters = counters.clone();
                 self.reached.insert(Milestone::RampDone);
             }
-            Event::Verified { report } => self.verified = Some(report.clone()),
+            Event::Performed { report } => self.verified = Some(report.clone()),
             Event::LossesTold { counters } => {
                 self.counters = counters.clone();
                 self.reached.insert(Milestone::LossesTold);

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{
     Acceptors, ConnCount, ConnRate, DescriptorTables, EngineKind, Keepalive, NetworkDriver,
-    PlaceKind, PortChoice, RemainingOnLoss, ReportFormat, SettingValue, Threshold, VerifyShare,
+    PlaceKind, PortChoice, RemainingOnLoss, ReportFormat, Service, SettingValue, Threshold,
+    VerifyShare,
 };
 
 /// A scenario with every default applied.
@@ -42,6 +43,9 @@ pub struct Scenario {
     pub descriptor_tables: DescriptorTables,
     /// How many connections to prove alive.
     pub verify: VerifyShare,
+    /// Echoes a second that are planned, over all clients. Absent means a closed loop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify_rate: Option<ConnRate>,
     /// What to do when a worker dies.
     pub on_worker_loss: RemainingOnLoss,
     /// Whether the lab's own traffic is kept out of connection tracking (`true`), where anything tracks it.
@@ -90,10 +94,8 @@ pub struct ServerPart {
     pub backlog: u32,
     /// How many threads wait for connections at the same time.
     pub acceptors: Acceptors,
-    /// Whether to accept at all.
-    pub accept: bool,
-    /// Whether to read and echo.
-    pub read: bool,
+    /// What it does with connections.
+    pub service: Service,
     /// `SO_KEEPALIVE` of accepted sockets.
     pub keepalive: Option<Keepalive>,
 }

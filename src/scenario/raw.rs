@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::quantity::{CountText, DurationText, RateText, SettingText, Switch};
-use crate::domain::{DescriptorTables, EngineKind, PortChoice, RemainingOnLoss, ReportFormat};
+use crate::domain::{
+    DescriptorTables, EngineKind, PortChoice, RemainingOnLoss, ReportFormat, Service,
+};
 
 /// A scenario: how many connections, where, between whom, and what is measured against which bounds.
 #[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
@@ -105,9 +107,12 @@ pub(super) struct RawServer {
     /// How many threads wait for connections at the same time: auto is one at a time, in batches, handing over when its
     /// descriptor table is full. Default: auto.
     pub(super) acceptors: Option<RawAcceptors>,
-    /// Whether connections are accepted at all; without, they stay in the accept queue. Default: yes.
+    /// What the server does with connections: queue (never accept), accept (accept, watch and read nothing), silent
+    /// (accept and notice the end, read nothing), echo (send back every byte). Default: echo.
+    pub(super) service: Option<Service>,
+    /// Whether connections are accepted at all. An older form of `service`: no means `queue`. Default: yes.
     pub(super) accept: Option<Switch>,
-    /// Whether bytes that arrive are read and echoed; without, they stay in the socket. Default: yes.
+    /// Whether bytes that arrive are read and echoed. An older form of `service`: no means `silent`. Default: yes.
     pub(super) read: Option<Switch>,
     /// `SO_KEEPALIVE` of accepted sockets. Default: no.
     pub(super) keepalive: Option<RawKeepalive>,
@@ -190,14 +195,14 @@ pub(super) struct RawGroup {
     pub(super) ports: Option<PortChoice>,
 }
 
-/// How many of the connections are proved alive.
+/// How many of the connections are proved alive, and how fast.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(super) enum RawVerify {
     /// All of them, or none.
     Named(RawVerifyName),
-    /// A sample, spread evenly.
-    Sample(RawSample),
+    /// A sample, spread evenly, or a planned pace, or both.
+    Paced(RawPaced),
 }
 
 /// All or none.
@@ -210,12 +215,15 @@ pub(super) enum RawVerifyName {
     None,
 }
 
-/// A sample.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawSample {
-    /// How many, spread evenly over all.
-    pub(super) sample: CountText,
+/// A sample, a planned pace, or both.
+#[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawPaced {
+    /// How many, spread evenly over all. Default: all.
+    pub(super) sample: Option<CountText>,
+    /// A planned rate of echoes over all clients, such as `5000/s`: latency counts from the planned moment of each. Default:
+    /// a closed loop, in which the next echo begins when another one is over.
+    pub(super) rate: Option<RateText>,
 }
 
 /// Kernel settings, apart by what they bind. Each value is exact, or `{at_least: N}`, which leaves a larger value alone.

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::raw::{
     RawAcceptors, RawBound, RawClients, RawGroup, RawKeepalive, RawNetwork, RawPlace, RawProbes,
-    RawScenario, RawSetting, RawVerify, RawVerifyName,
+    RawScenario, RawServer, RawSetting, RawVerify, RawVerifyName,
 };
 use super::suggest::did_you_mean;
 use super::{ClientGroup, PlaceWish, Ramp, Scenario, ServerPart};
 use crate::domain::{
     Acceptors, Bound, ConnCount, DescriptorTables, EngineKind, Figure, Keepalive, NetworkDriver,
-    PORTS_PER_SOURCE, PlaceKind, PortChoice, PortRange, RemainingOnLoss, ReportFormat,
+    PORTS_PER_SOURCE, PlaceKind, PortChoice, PortRange, RemainingOnLoss, ReportFormat, Service,
     SettingValue, Threshold, VerifyShare,
 };
 
@@ -91,7 +91,8 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
     }
     let server = ServerPart {
         backlog: server.backlog.max(
-            if server.accept || raw.server.as_ref().is_some_and(|s| s.backlog.is_some()) {
+            if server.service.accepts() || raw.server.as_ref().is_some_and(|s| s.backlog.is_some())
+            {
                 0
             } else {
                 u32::try_from(connections).unwrap_or(i32::MAX.unsigned_abs())
@@ -111,12 +112,14 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
     }
     let verify = verify(raw.verify.as_ref(), &mut wrong);
     let client_keepalive = keepalive(clients.keepalive.as_ref(), "clients", &mut wrong);
-    if !server.read && verify != VerifyShare::None && raw.verify.is_some() {
-        wrong.push(
-            Contradiction::at(&["verify"], "connections are proved alive by an echo, and this server does not read (server.read is no)")
-                .with_hint("verify: none"),
+    if !server.service.answers() && verify != VerifyShare::None && raw.verify.is_some() {
+        let what = format!(
+            "connections are proved alive by an echo, and this server does not answer (its service is {})",
+            server.service
         );
+        wrong.push(Contradiction::at(&["verify"], what).with_hint("verify: none"));
     }
+    check_service(&server, raw.descriptor_tables, &mut wrong);
     let settings = raw.settings.unwrap_or_default();
     let scenario = Scenario {
         name: name.to_owned(),
@@ -134,10 +137,14 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
             None | Some(RawNetwork::Bridge) => NetworkDriver::Bridge,
             Some(RawNetwork::Macvlan) => NetworkDriver::Macvlan,
         },
-        verify: if server.read && server.accept {
+        verify: if server.service.answers() {
             verify
         } else {
             VerifyShare::None
+        },
+        verify_rate: match &raw.verify {
+            Some(RawVerify::Paced(paced)) => paced.rate.as_ref().and_then(|rate| rate.0),
+            _ => None,
         },
         server,
         clients: groups,
@@ -278,9 +285,59 @@ fn server(raw: &RawScenario, wrong: &mut Vec<Contradiction>) -> ServerPart {
                 NonZeroU32::new(count).map_or(Acceptors::Auto, Acceptors::Count)
             }
         },
-        accept: server.accept.is_none_or(super::quantity::Switch::is_on),
-        read: server.read.is_none_or(super::quantity::Switch::is_on),
+        service: service(&server, wrong),
         keepalive: keepalive(server.keepalive.as_ref(), "server", wrong),
+    }
+}
+
+/// What the server does, from the key of today or from the two older ones.
+fn service(server: &RawServer, wrong: &mut Vec<Contradiction>) -> Service {
+    let older = [("accept", server.accept), ("read", server.read)];
+    let Some(service) = server.service else {
+        let is_on = |switch: Option<super::quantity::Switch>| {
+            switch.is_none_or(super::quantity::Switch::is_on)
+        };
+        return Service::from_switches(is_on(server.accept), is_on(server.read));
+    };
+    for (name, switch) in older {
+        if switch.is_some() {
+            let what = format!("`service` says it already: `{name}` is an older form of it");
+            wrong.push(
+                Contradiction::at(&["server", name], what)
+                    .with_hint(format!("keep `service: {service}` alone")),
+            );
+        }
+    }
+    service
+}
+
+/// Not every engine and every kind of tables has every service.
+fn check_service(
+    server: &ServerPart,
+    tables: Option<DescriptorTables>,
+    wrong: &mut Vec<Contradiction>,
+) {
+    if !server.engine.offers(server.service) {
+        let what = format!(
+            "the {} engine watches every connection that it accepts",
+            server.engine
+        );
+        wrong.push(
+            Contradiction::at(&["server", "service"], what)
+                .with_hint("engine: epoll, or service: silent"),
+        );
+    }
+    if server.service == Service::Accept
+        && tables == Some(DescriptorTables::One)
+        && server.acceptors != Acceptors::Auto
+    {
+        wrong.push(
+            Contradiction::at(
+                &["server", "service"],
+                "unwatched connections are looked after by the one thread of their table, and here several threads share it",
+            )
+            .with_hint("descriptor_tables: many, or service: silent"),
+        );
     }
 }
 
@@ -393,10 +450,11 @@ fn verify(raw: Option<&RawVerify>, wrong: &mut Vec<Contradiction>) -> VerifyShar
     match raw {
         None | Some(RawVerify::Named(RawVerifyName::All)) => VerifyShare::All,
         Some(RawVerify::Named(RawVerifyName::None)) => VerifyShare::None,
-        Some(RawVerify::Sample(sample)) => {
-            let count = u32::try_from(sample.sample.0)
-                .ok()
-                .and_then(NonZeroU32::new);
+        Some(RawVerify::Paced(paced)) => {
+            let Some(sample) = &paced.sample else {
+                return VerifyShare::All;
+            };
+            let count = u32::try_from(sample.0).ok().and_then(NonZeroU32::new);
             if count.is_none() {
                 wrong.push(
                     Contradiction::at(

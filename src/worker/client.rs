@@ -3,13 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::thread;
-use std::time::Duration;
 
 use super::heartbeat::Heartbeat;
 use super::{Outbox, WorkerError, refuse, report};
 use crate::control::{Command, Event, VERSION};
 use crate::domain::ClientSpec;
-use crate::engine::{Ledger, engine};
+use crate::engine::{self, Ledger};
 
 /// Dials and holds until it is told to end.
 pub(super) fn run(
@@ -18,7 +17,7 @@ pub(super) fn run(
     outbox: &Outbox,
 ) -> Result<(), WorkerError> {
     let ledger = Ledger::new();
-    let dialing = engine(spec.engine).dial(spec, ledger.clone())?;
+    let dialing = engine::dial(spec, ledger.clone())?;
     let tables = dialing.tables();
     outbox.tell(Event::Ready {
         version: VERSION,
@@ -37,9 +36,7 @@ pub(super) fn run(
                 Command::Alive => {}
                 Command::Begin => dialing.begin(),
                 Command::StopRamp => dialing.stop_ramp(),
-                Command::Verify { share, timeout_ms } => {
-                    dialing.verify(share, Duration::from_millis(timeout_ms));
-                }
+                Command::Perform { task } => dialing.perform(&task),
                 Command::LookForLosses => dialing.look_for_losses(),
                 Command::Drain => dialing.drain(),
                 Command::Exit => break,

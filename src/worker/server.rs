@@ -7,7 +7,7 @@ use std::thread;
 use super::{Outbox, WorkerError, refuse, report};
 use crate::control::{Command, Event, VERSION};
 use crate::domain::ServerSpec;
-use crate::engine::{Ledger, engine};
+use crate::engine::{self, Ledger};
 
 /// Serves until it is told to end.
 pub(super) fn run(
@@ -16,7 +16,7 @@ pub(super) fn run(
     outbox: &Outbox,
 ) -> Result<(), WorkerError> {
     let ledger = Ledger::new();
-    let serving = engine(spec.engine).serve(spec, ledger.clone())?;
+    let serving = engine::serve(spec, ledger.clone())?;
     let tables = serving.tables();
     outbox.tell(Event::Ready {
         version: VERSION,

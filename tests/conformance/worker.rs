@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use c1m::control::{Command, Event};
 use c1m::domain::{
     Acceptors, ClientSpec, ConnCount, Counters, DescriptorTables, EngineKind, LossReason,
-    PortChoice, PortRange, ServerSpec, Shard, VerifyReport, VerifyShare, WorkerSpec,
+    PortChoice, PortRange, ServerSpec, Service, Shard, Task, VerifyReport, VerifyShare, WorkerSpec,
 };
 
 /// Long enough for a debug build on a busy machine; reached only when something hangs.
@@ -158,9 +158,13 @@ impl Worker {
     }
 
     pub(crate) fn verify(&mut self, share: VerifyShare, timeout_ms: u64) -> VerifyReport {
-        self.send(&Command::Verify { share, timeout_ms });
+        self.perform(Task::verify(share, timeout_ms))
+    }
+
+    pub(crate) fn perform(&mut self, task: Task) -> VerifyReport {
+        self.send(&Command::Perform { task });
         self.wait(|event| match event {
-            Event::Verified { report } => Some(report),
+            Event::Performed { report } => Some(report),
             _ => None,
         })
     }
@@ -224,8 +228,7 @@ pub(crate) fn server(engine: EngineKind) -> ServerSpec {
         listen: vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)],
         backlog: 4096,
         acceptors: Acceptors::Auto,
-        accept: true,
-        read: true,
+        service: Service::Echo,
         keepalive: None,
         tables: DescriptorTables::Many,
         capacity: ConnCount::new(5_000),

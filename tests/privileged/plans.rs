@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use c1m::domain::{
     Acceptors, ConnCount, DescriptorTables, Ends, EngineKind, FourTuples, HostIndex, NetworkDriver,
-    PlaceChoice, PlaceMaking, PlannedWorker, RemainingOnLoss, ServerSpec, SettingChange,
+    PlaceChoice, PlaceMaking, PlannedWorker, RemainingOnLoss, ServerSpec, Service, SettingChange,
     SettingScope, SettingValue, Stage, VerifyShare, WorkerId, WorkerSpec,
 };
 use c1m::plan::{HostPlan, Interface, Plan, SettingsPlan};
@@ -18,8 +18,7 @@ pub(crate) fn any_spec() -> WorkerSpec {
         listen: vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)],
         backlog: 1,
         acceptors: Acceptors::Count(NonZeroU32::MIN),
-        accept: true,
-        read: true,
+        service: Service::Echo,
         keepalive: None,
         tables: DescriptorTables::One,
         capacity: ConnCount::new(1),

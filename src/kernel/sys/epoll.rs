@@ -1,7 +1,7 @@
-//! epoll(7), edge-triggered, with the descriptor itself as the token, and eventfd(2) as a bell for many waiters.
+//! epoll(7), edge-triggered, with the descriptor itself as the token.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use super::check;
 use super::fdtable::Descriptor;
@@ -26,20 +26,20 @@ impl Watch {
     pub const CLOSING: Self = Self(bits(libc::EPOLLRDHUP | libc::EPOLLET));
     /// A listener that several threads wait on, one or few of them woken at a time (`EPOLLEXCLUSIVE`, Linux 4.5).
     pub const LISTENER: Self = Self(bits(libc::EPOLLIN | libc::EPOLLEXCLUSIVE));
-    /// A bell: each ring once.
-    pub const BELL: Self = Self(bits(libc::EPOLLIN | libc::EPOLLET));
+    /// An eventfd: each write to it is one event.
+    pub const EVENTFD: Self = Self(bits(libc::EPOLLIN | libc::EPOLLET));
 }
 
-/// Something that happened to a descriptor.
+/// An event of a watched descriptor.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub struct Happening(libc::epoll_event);
+pub struct EpollEvent(libc::epoll_event);
 
-impl Happening {
-    /// Nothing, to fill a buffer with.
+impl EpollEvent {
+    /// No event. It fills a buffer.
     pub const NONE: Self = Self(libc::epoll_event { events: 0, u64: 0 });
 
-    /// What it happened to.
+    /// The descriptor.
     #[must_use]
     pub fn descriptor(self) -> Descriptor {
         let token = self.0.u64;
@@ -110,18 +110,21 @@ impl Epoll {
         .map(drop)
     }
 
-    /// Waits for events, at most `timeout_ms` milliseconds, without end when that is absent. A signal counts as none.
+    /// Waits for events, at most this long, without end when that is absent. A signal counts as none.
     ///
     /// # Errors
     /// When this is no epoll instance of the calling thread's table.
     pub fn wait(
         self,
-        buffer: &mut [Happening],
-        timeout_ms: Option<u32>,
-    ) -> io::Result<&[Happening]> {
-        let timeout = timeout_ms.map_or(-1, |timeout| i32::try_from(timeout).unwrap_or(i32::MAX));
+        buffer: &mut [EpollEvent],
+        longest: Option<Duration>,
+    ) -> io::Result<&[EpollEvent]> {
+        // Upwards to whole milliseconds, so that a short rest is waited for and not looked at again and again.
+        let timeout = longest.map_or(-1, |longest| {
+            i32::try_from(longest.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
+        });
         let room = i32::try_from(buffer.len()).unwrap_or(i32::MAX);
-        // SAFETY: `Happening` is a transparent epoll_event and the buffer has room for as many as `room` says.
+        // SAFETY: `EpollEvent` is a transparent epoll_event and the buffer has room for as many as `room` says.
         let returned =
             unsafe { libc::epoll_wait(self.0.number(), buffer.as_mut_ptr().cast(), room, timeout) };
         match check(returned) {
@@ -130,40 +133,4 @@ impl Epoll {
             Err(error) => Err(error),
         }
     }
-}
-
-/// A bell that many threads hear: an eventfd(2) which is rung and never read, watched edge-triggered by each of them.
-#[derive(Debug)]
-pub struct Bell(OwnedFd);
-
-impl Bell {
-    /// A new one.
-    ///
-    /// # Errors
-    /// When the table is full or the kernel has no memory.
-    pub fn new() -> io::Result<Self> {
-        // SAFETY: eventfd takes two numbers; what it returns is a new descriptor that nobody else owns.
-        let number = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
-        // SAFETY: see above.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(number) }))
-    }
-
-    /// Its descriptor in the table that it was made in.
-    #[must_use]
-    pub fn descriptor(&self) -> Descriptor {
-        Descriptor::from_number(self.0.as_raw_fd())
-    }
-
-    /// Wakes everybody who watches it. For the table that it was made in.
-    pub fn ring(&self) {
-        ring(self.descriptor());
-    }
-}
-
-/// Rings a bell by the number that it has in the calling thread's table.
-pub fn ring(bell: Descriptor) {
-    let one = 1_u64.to_ne_bytes();
-    // SAFETY: the eight bytes live through the call. A counter does not overflow by rings of one, so that nothing can
-    // go wrong that a caller could mend.
-    unsafe { libc::write(bell.number(), one.as_ptr().cast(), one.len()) };
 }

@@ -3,14 +3,17 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::marker::PhantomData;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::MutexGuard;
+use std::thread::{self, JoinHandle};
 
 use super::check;
 
 /// The number of a descriptor in the table of the calling thread.
 ///
-/// It is a number and owns nothing: a table of a million sockets keeps no object for each, and whoever empties a table
-/// does so by number. Using a number that is not open is an error of the kernel (EBADF), never a fault of memory.
+/// It is a number and owns nothing: a table of a million sockets keeps no object for each. Using a number that is not open
+/// is an error of the kernel (EBADF), never a fault of memory. Closing by number takes an [`OwnTable`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct Descriptor(RawFd);
@@ -19,7 +22,7 @@ impl Descriptor {
     /// Standard input, which every table has.
     pub const STDIN: Self = Self(0);
 
-    /// The first number that is free in a table made by [`own_table`] with nothing to keep.
+    /// The first number behind the standard streams: what a table of one's own keeps begins here.
     pub const FIRST_OWN: Self = Self(3);
 
     /// The descriptor with this number.
@@ -34,10 +37,28 @@ impl Descriptor {
         self.0
     }
 
+    /// Its number, as a position in a list. Nothing for a negative one.
+    #[must_use]
+    pub fn position(self) -> Option<usize> {
+        usize::try_from(self.0).ok()
+    }
+
     /// The next number.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
+    }
+
+    /// Every number from this one up to `end`, without `end`.
+    pub fn up_to(self, end: Self) -> impl Iterator<Item = Self> + use<> {
+        (self.0..end.0).map(Self)
+    }
+
+    /// Borrowed for one call of the calling thread. Nothing for a negative number, which no descriptor has.
+    pub(super) fn borrow<'a>(self) -> Option<BorrowedFd<'a>> {
+        // SAFETY: the number is not negative. Callers in this folder keep the borrow for one system call, in the thread in
+        // whose table the number stands. A number that is not open gives EBADF.
+        (self.0 >= 0).then(|| unsafe { BorrowedFd::borrow_raw(self.0) })
     }
 }
 
@@ -53,13 +74,87 @@ impl<T: AsRawFd> From<&T> for Descriptor {
     }
 }
 
-/// Gives the calling thread a descriptor table of its own. It holds 0, 1 and 2 and then, from 3 on and in order, what is
-/// to be kept; everything else that the process has open is absent from it, so that the numbers above are free without a
-/// gap. Returns the first free number.
+/// The right to close by number in a descriptor table that only the thread with this value and the threads that it starts
+/// have. Only [`spawn`] makes one, so none exists for the table of the process, where owners of descriptors live.
+///
+/// Numbers in such a table belong to whoever opened them there. Code that uses both bare numbers and owners (such as
+/// `OwnedFd`) in one table closes by number only what it opened by number.
+///
+/// It stays on its thread, but threads that its thread starts share the table, and may borrow it:
+///
+/// ```compile_fail
+/// fn sent(table: c1m::kernel::sys::fdtable::OwnTable) {
+///     std::thread::spawn(move || drop(table));
+/// }
+/// ```
+#[derive(Debug)]
+pub struct OwnTable {
+    first_free: Descriptor,
+    /// Neither is a guard of a mutex sent to another thread.
+    not_sent: PhantomData<MutexGuard<'static, ()>>,
+}
+
+impl OwnTable {
+    /// The first number that was free when the table was made.
+    #[must_use]
+    pub const fn first_free(&self) -> Descriptor {
+        self.first_free
+    }
+
+    /// What was kept, in the order in which it was named.
+    pub fn kept(&self) -> impl DoubleEndedIterator<Item = Descriptor> + use<> {
+        (Descriptor::FIRST_OWN.0..self.first_free.0).map(Descriptor)
+    }
+
+    /// Closes a number. What close(2) returns says nothing that a caller could act on: the number is free in any case.
+    pub fn close(&self, descriptor: Descriptor) {
+        close(descriptor);
+    }
+
+    /// Closes a socket by a reset: no FIN, no TIME_WAIT, no orphan, on neither end. A million FINs at once would be a
+    /// million orphans.
+    pub fn reset(&self, socket: Descriptor) {
+        // A number that is not a socket is closed all the same.
+        let _ = super::socket::reset_on_close(socket);
+        close(socket);
+    }
+
+    /// Closes every number from the first kept one on.
+    ///
+    /// # Errors
+    /// When the kernel has no `close_range(2)` and the limit cannot be read.
+    pub fn close_all(&self) -> io::Result<()> {
+        close_range(Descriptor::FIRST_OWN.0, CloseRange::Only)
+    }
+}
+
+/// Starts a thread with a descriptor table of its own, and runs `life` there. The table holds 0, 1 and 2 and then, from 3
+/// on and in order, what is to be kept. Everything else that the process has open is absent from it, so that the numbers
+/// above are free without a gap.
+///
+/// The table is made on the new thread before `life` runs. So no thread loses the table that its owners of descriptors
+/// live in. `life` itself brings no such owner with it: what it captures is numbers and shared memory.
 ///
 /// # Errors
-/// When the kernel refuses the table, or a descriptor to keep is not open.
-pub fn own_table(keep: &[Descriptor]) -> io::Result<Descriptor> {
+/// When the thread cannot be started. `life` gets the error when the kernel refuses the table, or when a descriptor to keep
+/// is not open.
+pub fn spawn(
+    thread: thread::Builder,
+    keep: Vec<Descriptor>,
+    life: impl FnOnce(io::Result<OwnTable>) + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    thread.spawn(move || {
+        let table = unshare(&keep).map(|first_free| OwnTable {
+            first_free,
+            not_sent: PhantomData,
+        });
+        drop(keep);
+        life(table);
+    })
+}
+
+/// Gives the calling thread a table of its own. Returns the first free number.
+fn unshare(keep: &[Descriptor]) -> io::Result<Descriptor> {
     let first = Descriptor::FIRST_OWN.0;
     if keep.is_empty() {
         close_range(first, CloseRange::AndUnshare)?;
@@ -75,7 +170,7 @@ pub fn own_table(keep: &[Descriptor]) -> io::Result<Descriptor> {
     }
     let mut next = first;
     for from in moved {
-        // SAFETY: dup2 takes two numbers and touches no memory of ours.
+        // SAFETY: dup2 takes two numbers and touches no memory of ours. The table is this thread's own.
         check(unsafe { libc::dup2(from.0, next) })?;
         next += 1;
     }
@@ -104,18 +199,11 @@ pub fn duplicate(descriptor: Descriptor) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy.0) })
 }
 
-/// Closes a descriptor. What close(2) returns says nothing that a caller could act on: the number is free in any case.
-pub fn close(descriptor: Descriptor) {
-    // SAFETY: close takes a number and touches no memory of ours; no owner of the number exists, see `Descriptor`.
+/// Closes a number that the caller has just made or that stands in a table of its own.
+fn close(descriptor: Descriptor) {
+    // SAFETY: close takes a number and touches no memory of ours. Callers are in this file: they close what they made
+    // themselves, or have an `OwnTable`, whose documentation says whose the numbers are.
     unsafe { libc::close(descriptor.0) };
-}
-
-/// Closes every descriptor of the calling thread's table from `first` on.
-///
-/// # Errors
-/// When the kernel has no `close_range(2)`.
-pub fn close_from(first: Descriptor) -> io::Result<()> {
-    close_range(first.0, CloseRange::Only)
 }
 
 /// What `close_range(2)` is to do besides closing.
@@ -171,7 +259,6 @@ fn duplicate_from(descriptor: Descriptor, lowest: RawFd) -> io::Result<Descripto
 mod tests {
     use std::fs::File;
     use std::io::Read;
-    use std::thread;
 
     use super::*;
 
@@ -180,9 +267,10 @@ mod tests {
         let file = File::open("/proc/version").expect("opens");
         let other = File::open("/proc/uptime").expect("opens");
         let (kept, dropped) = (Descriptor::from(&file), Descriptor::from(&other));
-        let text = thread::spawn(move || {
-            let first = own_table(&[kept, kept]).expect("a table");
-            assert_eq!(first.number(), 5);
+        let life = move |table: io::Result<OwnTable>| {
+            let table = table.expect("a table");
+            assert_eq!(table.first_free().number(), 5);
+            assert_eq!(table.kept().count(), 2);
             if dropped.number() >= 5 {
                 assert!(
                     duplicate_from(dropped, 0).is_err(),
@@ -192,15 +280,17 @@ mod tests {
             grow(200).expect("grows");
             let next = duplicate_from(Descriptor::from_number(4), 0).expect("is open");
             assert_eq!(next.number(), 5);
+            table.close(next);
             let mut text = String::new();
             // SAFETY: 4 is open in this thread's own table, and nothing else owns it.
             let mut file = unsafe { File::from_raw_fd(4) };
             file.read_to_string(&mut text).expect("reads");
-            text
-        })
-        .join()
-        .expect("no panic");
-        assert!(text.starts_with("Linux version"));
+            assert!(text.starts_with("Linux version"));
+        };
+        spawn(thread::Builder::new(), vec![kept, kept], life)
+            .expect("a thread")
+            .join()
+            .expect("no panic");
         assert!(
             file.metadata().is_ok(),
             "the process's own table is as it was"

@@ -5,6 +5,7 @@
 pub mod allocator;
 pub mod capability;
 pub mod epoll;
+pub mod eventfd;
 pub mod fdtable;
 pub mod flock;
 pub mod netns;

@@ -51,12 +51,6 @@ impl PollEntry {
     pub const fn broken(&self) -> bool {
         self.0.revents & (libc::POLLERR | libc::POLLHUP | libc::POLLRDHUP) != 0
     }
-
-    /// Whether there is something to read.
-    #[must_use]
-    pub const fn readable(&self) -> bool {
-        self.0.revents & libc::POLLIN != 0
-    }
 }
 
 impl fmt::Debug for PollEntry {
@@ -78,35 +72,32 @@ pub enum Interest {
 
 /// How long to wait for the first finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
+pub enum PollTimeout {
     /// Look once.
-    None,
+    Zero,
     /// At most this long.
-    For(Duration),
+    After(Duration),
     /// Until something is found.
-    Endless,
+    Infinite,
 }
 
 /// Looks at all entries. Returns how many of them have something; a signal counts as nothing found.
 ///
 /// # Errors
 /// When there are more entries than `RLIMIT_NOFILE`, or the kernel has no memory.
-pub fn poll(entries: &mut [PollEntry], patience: Patience) -> io::Result<usize> {
-    let span;
-    let timeout = match patience {
-        Patience::Endless => std::ptr::null(),
-        Patience::None | Patience::For(_) => {
-            let duration = match patience {
-                Patience::For(duration) => duration,
-                _ => Duration::ZERO,
-            };
-            span = libc::timespec {
-                tv_sec: duration.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-                tv_nsec: duration.subsec_nanos().into(),
-            };
-            &raw const span
-        }
-    };
+pub fn poll(entries: &mut [PollEntry], timeout: PollTimeout) -> io::Result<usize> {
+    let span = match timeout {
+        PollTimeout::Infinite => None,
+        PollTimeout::Zero => Some(Duration::ZERO),
+        PollTimeout::After(duration) => Some(duration),
+    }
+    .map(|duration| libc::timespec {
+        tv_sec: duration.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: duration.subsec_nanos().into(),
+    });
+    let timeout = span
+        .as_ref()
+        .map_or(std::ptr::null(), std::ptr::from_ref::<libc::timespec>);
     let count = entries.len() as libc::nfds_t;
     // SAFETY: `PollEntry` is a transparent `pollfd`, the slice gives as many as `count` says and may be written to;
     // `timeout` is null or points to `span`, which lives until the end of this function; no signal mask is given.

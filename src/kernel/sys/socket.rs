@@ -1,13 +1,18 @@
-//! TCP sockets over IPv4, non-blocking, as bare numbers in the calling thread's table: socket(2), bind(2), connect(2),
-//! accept4(2), and the options of socket(7), ip(7) and tcp(7) that the lab uses.
+//! TCP sockets over IPv4, non-blocking, as bare numbers in the calling thread's table. The calls go through `socket2`, which
+//! borrows the number for the length of one call. Raw calls stand here only where `socket2` has none: accept4(2) without
+//! an address, connect(2) to an address that is prepared once, and two options of ip(7).
 
 use std::fmt;
 use std::io;
-use std::mem::size_of;
+use std::mem::{MaybeUninit, size_of};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::IntoRawFd;
+use std::time::Duration;
+
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use super::check;
-use super::fdtable::{Descriptor, close};
+use super::fdtable::Descriptor;
 use crate::domain::{Keepalive, PortRange};
 
 /// An address as the kernel takes it, made once and used for many connections.
@@ -53,7 +58,8 @@ const ADDRESS_LENGTH: libc::socklen_t = size_of::<libc::sockaddr_in>() as libc::
 pub enum Connecting {
     /// The handshake is over.
     Done,
-    /// It is under way (EINPROGRESS). On loopback and veth it is over by then, but the kernel does not say so.
+    /// It is under way (EINPROGRESS, and EALREADY for a later call). The first call on a non-blocking socket always says
+    /// so, although on loopback and veth the handshake is over when it returns. A second call then says `Done`.
     UnderWay,
 }
 
@@ -68,27 +74,25 @@ pub enum Received {
     Nothing,
 }
 
-/// A new socket.
+/// A new socket. Its number has no owner: close it with [`super::fdtable::OwnTable::close`].
 ///
 /// # Errors
 /// EMFILE, ENFILE, ENOBUFS, ENOMEM.
 pub fn stream() -> io::Result<Descriptor> {
-    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    // SAFETY: socket takes three numbers and touches no memory of ours.
-    check(unsafe { libc::socket(libc::AF_INET, kind, 0) }).map(Descriptor::from_number)
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new_raw(Domain::IPV4, kind, None)?;
+    Ok(Descriptor::from_number(socket.into_raw_fd()))
 }
 
 /// Binds to address and port.
 ///
 /// # Errors
 /// EADDRINUSE when the port is taken, EADDRNOTAVAIL when the address is not ours, EACCES below port 1024.
-pub fn bind(socket: Descriptor, address: &RawAddress) -> io::Result<()> {
-    let address = (&raw const address.0).cast();
-    // SAFETY: `address` points to a sockaddr_in of the given length that lives through the call.
-    check(unsafe { libc::bind(socket.number(), address, ADDRESS_LENGTH) }).map(drop)
+pub fn bind(socket: Descriptor, address: SocketAddrV4) -> io::Result<()> {
+    with(socket, |socket| socket.bind(&SockAddr::from(address)))
 }
 
-/// Starts a handshake.
+/// Starts a handshake, or asks how far one is that was started before.
 ///
 /// # Errors
 /// Whatever the kernel knows at once: EADDRNOTAVAIL, ECONNREFUSED, ENETUNREACH and so on.
@@ -98,23 +102,15 @@ pub fn connect(socket: Descriptor, target: &RawAddress) -> io::Result<Connecting
     let returned = unsafe { libc::connect(socket.number(), address, ADDRESS_LENGTH) };
     match check(returned) {
         Ok(_) => Ok(Connecting::Done),
-        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(Connecting::UnderWay),
-        Err(error) => Err(error),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::EINPROGRESS | libc::EALREADY) => Ok(Connecting::UnderWay),
+            _ => Err(error),
+        },
     }
 }
 
-/// Makes a socket listen.
-///
-/// # Errors
-/// EADDRINUSE.
-pub fn listen(socket: Descriptor, backlog: u32) -> io::Result<()> {
-    let backlog = libc::c_int::try_from(backlog).unwrap_or(libc::c_int::MAX);
-    // SAFETY: listen takes two numbers and touches no memory of ours.
-    check(unsafe { libc::listen(socket.number(), backlog) }).map(drop)
-}
-
-/// Takes one connection out of the accept queue; nothing when it is empty. Connections that died in the queue are passed
-/// over, as accept(2) advises.
+/// Takes one connection out of the accept queue. Returns nothing when the queue is empty. Connections that died in the
+/// queue are passed over, as accept(2) advises.
 ///
 /// # Errors
 /// EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM.
@@ -149,81 +145,37 @@ pub fn accept(listener: Descriptor) -> io::Result<Option<Descriptor>> {
     }
 }
 
-/// The local end.
-///
-/// # Errors
-/// EBADF.
-pub fn local_address(socket: Descriptor) -> io::Result<SocketAddrV4> {
-    let mut address = RawAddress::new(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
-    let mut length = ADDRESS_LENGTH;
-    // SAFETY: both point to locals that live through the call, and `length` says how much room there is.
-    check(unsafe {
-        libc::getsockname(
-            socket.number(),
-            (&raw mut address.0).cast(),
-            &raw mut length,
-        )
-    })?;
-    Ok(address.to_address())
+/// The local end. Nothing when the kernel does not tell.
+#[must_use]
+pub fn local_address(socket: Descriptor) -> Option<SocketAddrV4> {
+    with(socket, Socket::local_addr).ok()?.as_socket_ipv4()
 }
 
-/// The peer's end.
-///
-/// # Errors
-/// ENOTCONN when the connection has been reset: the kernel does not tell any more.
-pub fn peer_address(socket: Descriptor) -> io::Result<SocketAddrV4> {
-    let mut address = RawAddress::new(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
-    let mut length = ADDRESS_LENGTH;
-    // SAFETY: both point to locals that live through the call, and `length` says how much room there is.
-    check(unsafe {
-        libc::getpeername(
-            socket.number(),
-            (&raw mut address.0).cast(),
-            &raw mut length,
-        )
-    })?;
-    Ok(address.to_address())
+/// The peer's end. Nothing when the connection has been reset: the kernel does not tell any more.
+#[must_use]
+pub fn peer_address(socket: Descriptor) -> Option<SocketAddrV4> {
+    with(socket, Socket::peer_addr).ok()?.as_socket_ipv4()
 }
 
-/// Takes the error that waits at a socket (`SO_ERROR`) as an errno; 0 when there is none.
+/// Takes the error that waits at a socket (`SO_ERROR`). Nothing when there is none.
 ///
 /// # Errors
 /// EBADF, ENOTSOCK.
-pub fn take_error(socket: Descriptor) -> io::Result<i32> {
-    let mut errno: libc::c_int = 0;
-    #[allow(clippy::cast_possible_truncation)] // 4
-    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: both point to locals that live through the call, and `length` says how much room there is.
-    check(unsafe {
-        libc::getsockopt(
-            socket.number(),
-            libc::SOL_SOCKET,
-            libc::SO_ERROR,
-            (&raw mut errno).cast(),
-            &raw mut length,
-        )
-    })?;
-    Ok(errno)
+pub fn take_error(socket: Descriptor) -> io::Result<Option<io::Error>> {
+    with(socket, Socket::take_error)
 }
 
-/// Writes without raising SIGPIPE. Returns how many bytes the socket took; 0 when it has no room.
+/// Writes without raising SIGPIPE. Returns how many bytes the socket took. That is 0 when it has no room.
 ///
 /// # Errors
 /// ECONNRESET, EPIPE, EBADF.
 pub fn send(socket: Descriptor, bytes: &[u8]) -> io::Result<usize> {
-    // SAFETY: the slice is valid for reading over its length.
-    let returned = unsafe {
-        libc::send(
-            socket.number(),
-            bytes.as_ptr().cast(),
-            bytes.len(),
-            libc::MSG_NOSIGNAL,
-        )
-    };
-    usize::try_from(returned).or_else(|_| match io::Error::last_os_error() {
-        error if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-        error => Err(error),
-    })
+    match with(socket, |socket| {
+        socket.send_with_flags(bytes, libc::MSG_NOSIGNAL)
+    }) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        other => other,
+    }
 }
 
 /// Reads what is there.
@@ -231,24 +183,14 @@ pub fn send(socket: Descriptor, bytes: &[u8]) -> io::Result<usize> {
 /// # Errors
 /// ECONNRESET, ETIMEDOUT, EBADF.
 pub fn receive(socket: Descriptor, buffer: &mut [u8]) -> io::Result<Received> {
-    // SAFETY: the slice is valid for writing over its length.
-    let returned =
-        unsafe { libc::recv(socket.number(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
-    match usize::try_from(returned) {
+    // SAFETY: a `MaybeUninit<u8>` has the layout of a `u8`, and recv(2) writes nothing but initialised bytes.
+    let buffer = unsafe { &mut *(std::ptr::from_mut::<[u8]>(buffer) as *mut [MaybeUninit<u8>]) };
+    match with(socket, |socket| socket.recv(buffer)) {
         Ok(0) => Ok(Received::Closed),
         Ok(count) => Ok(Received::Bytes(count)),
-        Err(_) => match io::Error::last_os_error() {
-            error if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
-            error => Err(error),
-        },
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
+        Err(error) => Err(error),
     }
-}
-
-/// Closes by a reset: no FIN, no TIME_WAIT, no orphan, on neither end. A million FINs at once would be a million orphans.
-pub fn reset(socket: Descriptor) {
-    // A number that is not a socket is closed all the same.
-    let _ = reset_on_close(socket);
-    close(socket);
 }
 
 /// Makes a later close(2), by whomever, a reset (`SO_LINGER` with zero seconds). Accepted sockets have it from their
@@ -257,11 +199,7 @@ pub fn reset(socket: Descriptor) {
 /// # Errors
 /// EBADF, ENOTSOCK.
 pub fn reset_on_close(socket: Descriptor) -> io::Result<()> {
-    let linger = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    set(socket, libc::SOL_SOCKET, libc::SO_LINGER, &linger)
+    with(socket, |socket| socket.set_linger(Some(Duration::ZERO)))
 }
 
 /// Lets several sockets share a local port (`SO_REUSEADDR`): those that go to different targets, and a listener whose
@@ -270,7 +208,7 @@ pub fn reset_on_close(socket: Descriptor) -> io::Result<()> {
 /// # Errors
 /// EBADF, ENOTSOCK.
 pub fn reuse_address(socket: Descriptor) -> io::Result<()> {
-    set(socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, &1_i32)
+    with(socket, |socket| socket.set_reuse_address(true))
 }
 
 /// Puts the choice of a port off until connect(2) (`IP_BIND_ADDRESS_NO_PORT`, Linux 4.2).
@@ -278,12 +216,7 @@ pub fn reuse_address(socket: Descriptor) -> io::Result<()> {
 /// # Errors
 /// EBADF, ENOTSOCK, ENOPROTOOPT on an older kernel.
 pub fn bind_address_only(socket: Descriptor) -> io::Result<()> {
-    set(
-        socket,
-        libc::IPPROTO_IP,
-        libc::IP_BIND_ADDRESS_NO_PORT,
-        &1_i32,
-    )
+    set_ip_option(socket, libc::IP_BIND_ADDRESS_NO_PORT, 1)
 }
 
 /// Narrows the ports that the kernel chooses from (`IP_LOCAL_PORT_RANGE`, Linux 6.3; from 6.8 the choice is quick to the
@@ -295,7 +228,7 @@ pub fn local_port_range(socket: Descriptor, range: PortRange) -> io::Result<()> 
     /// `include/uapi/linux/in.h`, Linux 6.3.
     const IP_LOCAL_PORT_RANGE: libc::c_int = 51;
     let value = u32::from(range.first()) | (u32::from(range.last()) << 16);
-    set(socket, libc::IPPROTO_IP, IP_LOCAL_PORT_RANGE, &value)
+    set_ip_option(socket, IP_LOCAL_PORT_RANGE, value)
 }
 
 /// Switches keepalive on. Accepted sockets have it from their listener, timer and all
@@ -304,38 +237,32 @@ pub fn local_port_range(socket: Descriptor, range: PortRange) -> io::Result<()> 
 /// # Errors
 /// EINVAL for values that tcp(7) does not allow.
 pub fn keepalive(socket: Descriptor, keepalive: Keepalive) -> io::Result<()> {
-    let value = |number: u32| libc::c_int::try_from(number).unwrap_or(libc::c_int::MAX);
-    let tcp = libc::IPPROTO_TCP;
-    set(socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, &1_i32)?;
-    set(
-        socket,
-        tcp,
-        libc::TCP_KEEPIDLE,
-        &value(keepalive.idle_seconds),
-    )?;
-    set(
-        socket,
-        tcp,
-        libc::TCP_KEEPINTVL,
-        &value(keepalive.interval_seconds),
-    )?;
-    set(socket, tcp, libc::TCP_KEEPCNT, &value(keepalive.probes))
+    let seconds = |number| Duration::from_secs(u64::from(number));
+    let values = TcpKeepalive::new()
+        .with_time(seconds(keepalive.idle_seconds))
+        .with_interval(seconds(keepalive.interval_seconds))
+        .with_retries(keepalive.probes);
+    with(socket, |socket| socket.set_tcp_keepalive(&values))
 }
 
-fn set<T>(
-    socket: Descriptor,
-    level: libc::c_int,
-    option: libc::c_int,
-    value: &T,
-) -> io::Result<()> {
-    let length = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
+/// Gives a socket to `socket2` for one call.
+fn with<T>(socket: Descriptor, call: impl FnOnce(&Socket) -> io::Result<T>) -> io::Result<T> {
+    let borrowed = socket
+        .borrow()
+        .ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
+    call(&SockRef::from(&borrowed))
+}
+
+fn set_ip_option(socket: Descriptor, option: libc::c_int, value: u32) -> io::Result<()> {
+    #[allow(clippy::cast_possible_truncation)] // 4
+    let length = size_of::<u32>() as libc::socklen_t;
     // SAFETY: `value` is a plain C value of the given length that lives through the call.
     check(unsafe {
         libc::setsockopt(
             socket.number(),
-            level,
+            libc::IPPROTO_IP,
             option,
-            std::ptr::from_ref(value).cast(),
+            (&raw const value).cast(),
             length,
         )
     })

@@ -1,12 +1,15 @@
 //! Limits on descriptors, files, watches and threads.
 
-use super::{Checked, Ground, OTHER_FILES, OTHER_THREADS, RESERVED_DESCRIPTORS, table_size};
-use crate::domain::{Binding, BudgetRow, DescriptorTables, Limit, PlaceMaking};
+use super::{Checked, Ground, OTHER_FILES, OTHER_THREADS, table_limit};
+use crate::domain::{
+    Binding, BudgetRow, DescriptorTables, Limit, PlaceMaking, RESERVED_DESCRIPTORS,
+    connections_per_table,
+};
 
 impl Ground<'_> {
     pub(super) fn descriptors(&self, n: u64) -> Checked {
         let clients = self.layout.clients.len() as u64;
-        let largest = if self.scenario.server.accept {
+        let largest = if self.scenario.server.service.accepts() {
             n
         } else {
             n.div_ceil(clients.max(1))
@@ -38,7 +41,7 @@ impl Ground<'_> {
             ),
         };
         let room = limit.map_or(u64::MAX, |limit| limit.saturating_sub(RESERVED_DESCRIPTORS));
-        let fits = if self.scenario.server.accept {
+        let fits = if self.scenario.server.service.accepts() {
             room
         } else {
             room.saturating_mul(clients)
@@ -63,7 +66,11 @@ impl Ground<'_> {
 
     pub(super) fn files(&self, n: u64) -> Checked {
         let descriptors = &self.facts.descriptors;
-        let per_connection = if self.scenario.server.accept { 2 } else { 1 };
+        let per_connection = if self.scenario.server.service.accepts() {
+            2
+        } else {
+            1
+        };
         let open = descriptors.files_open.present().copied().unwrap_or(0);
         let limit = self.host_limit("fs.file-max", &descriptors.file_max);
         let need = open + OTHER_FILES + per_connection * n;
@@ -154,7 +161,7 @@ impl Ground<'_> {
                 note: String::new(),
             },
             fits: limit.map_or(u64::MAX, |limit| {
-                let each = table_size(self.facts).saturating_sub(RESERVED_DESCRIPTORS);
+                let each = connections_per_table(table_limit(self.facts));
                 (limit.saturating_sub(OTHER_THREADS) / 2).saturating_mul(each)
             }),
             cure: "raise the hard limit of descriptors (ulimit -Hn), so that fewer tables are needed, or kernel.threads-max".to_owned(),

@@ -8,27 +8,16 @@ use super::layout::Layout;
 use super::memory::{self, MemoryNeed, Surroundings};
 use super::shards::{self, Slot};
 use crate::domain::{
-    Binding, BudgetRow, CgroupLimit, ConnCount, DescriptorTables, EngineKind, HostFacts, PlaceKind,
-    PlaceMaking, Reading, SettingValue, Shortfall, SizeSource,
+    Binding, BudgetRow, CgroupLimit, ConnCount, DescriptorTables, HostFacts, PlaceKind,
+    PlaceMaking, Reading, SettingValue, Shortfall, SizeSource, tables_for,
 };
 use crate::scenario::Scenario;
 
 pub(super) use network::Tracking;
 
-/// Descriptors of a table that are not connections: standard streams, listeners, epoll, files of /proc.
-const RESERVED_DESCRIPTORS: u64 = 64;
-
-/// No engine makes a table larger than this although the limit would allow it.
-const LARGEST_TABLE: u64 = 65_536;
-
-/// Descriptors of one table where there are several.
-pub(super) fn table_size(facts: &HostFacts) -> u64 {
-    facts
-        .descriptors
-        .hard
-        .bound()
-        .unwrap_or(LARGEST_TABLE)
-        .min(LARGEST_TABLE)
+/// The limit that bounds each descriptor table.
+pub(super) fn table_limit(facts: &HostFacts) -> u64 {
+    facts.descriptors.hard.bound().unwrap_or(u64::MAX)
 }
 
 /// Threads of a run that hold no table: runner, observer, readers.
@@ -80,7 +69,7 @@ impl Ground<'_> {
         if self.watched_ends() > 0 {
             rows.push(self.epoll_watches(n));
         }
-        if !self.scenario.server.accept {
+        if !self.scenario.server.service.accepts() {
             rows.push(self.accept_queue(n));
         }
         if self.how.kind() != PlaceKind::Loopback {
@@ -130,15 +119,14 @@ impl Ground<'_> {
         let clients = self.layout.clients.len() as u64;
         match self.scenario.descriptor_tables {
             DescriptorTables::Many => {
-                let each = table_size(self.facts)
-                    .saturating_sub(RESERVED_DESCRIPTORS)
-                    .max(1);
-                let server = if self.scenario.server.accept {
-                    n.div_ceil(each)
+                let limit = table_limit(self.facts);
+                let accepted = if self.scenario.server.service.accepts() {
+                    n
                 } else {
-                    1
+                    0
                 };
-                server + clients * n.div_ceil(clients.max(1)).div_ceil(each)
+                tables_for(accepted, limit)
+                    + clients * tables_for(n.div_ceil(clients.max(1)), limit)
             }
             DescriptorTables::One => clients + 1,
         }
@@ -146,11 +134,9 @@ impl Ground<'_> {
 
     /// How many ends of a connection an epoll instance watches.
     const fn watched_ends(&self) -> u64 {
-        let client = match self.scenario.client_engine {
-            EngineKind::Epoll => 0,
-            EngineKind::Tokio => 1,
-        };
-        client + self.scenario.server.accept as u64
+        let server = &self.scenario.server;
+        let client = self.scenario.client_engine.client_cost();
+        client.watches + server.engine.server_cost(server.service).watches
     }
 
     /// A limit of the host, or what the scenario's own setting of the host makes of it.

@@ -415,10 +415,10 @@ fn shape(grounds: &Grounds<'_>, doubts: &mut Vec<String>) {
 /// Why no echo was sent.
 fn unproved_because(plan: &RunSummary) -> &'static str {
     match plan.server() {
-        Some(server) if !server.accept => {
+        Some(server) if !server.service.accepts() => {
             "the server does not accept, so its connections wait in the listen queue"
         }
-        Some(server) if !server.read => "the server does not read",
+        Some(server) if !server.service.answers() => "the server does not read",
         _ => "the scenario asks for none (`verify: none`); both ends were only counted",
     }
 }

@@ -170,9 +170,7 @@ fn connections(story: &Story, plan: Option<&RunSummary>) -> Connections {
 
 /// How far the plan has connections proved. A server that does not read gives no echo back.
 pub(super) fn proof(plan: &RunSummary) -> Proof {
-    let answers = plan
-        .server()
-        .is_some_and(|server| server.accept && server.read);
+    let answers = plan.server().is_some_and(|server| server.service.answers());
     match verify_of(&plan.stages) {
         _ if !answers => Proof::None,
         VerifyShare::All => Proof::All,

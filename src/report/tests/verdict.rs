@@ -1,8 +1,8 @@
 //! The verdict is a proof: what was not counted or not proved is never held, and the first line says so.
 
 use crate::domain::{
-    ConnCount, HostIndex, NamespaceSample, Proof, Reading, Role, RunEvent, RunVerdict, SocketStat,
-    Stage, TcpCounters, VerifyShare, WorkerId, WorkerSpec,
+    ConnCount, HostIndex, NamespaceSample, Proof, Reading, Role, RunEvent, RunVerdict, Service,
+    SocketStat, Stage, TcpCounters, VerifyShare, WorkerId, WorkerSpec,
 };
 use crate::record::Recording;
 use crate::report::staged::Staged;
@@ -110,7 +110,7 @@ fn what_is_not_proved_is_said_in_the_first_line() {
             panic!("there is a summary");
         };
         for stage in &mut summary.stages {
-            if let Stage::Verify { share: planned } = stage {
+            if let Stage::Verify { share: planned, .. } = stage {
                 *planned = share;
             }
         }
@@ -126,7 +126,7 @@ fn what_is_not_proved_is_said_in_the_first_line() {
     let WorkerSpec::Server(server) = &mut summary.workers[0].planned.spec else {
         panic!("the first worker is the server");
     };
-    server.read = false;
+    server.service = Service::Silent;
     for recording in [none, silent] {
         let result = analyse(&recording).result;
         assert_eq!(result.verdict, RunVerdict::Held, "{:?}", result.reasons);

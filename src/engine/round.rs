@@ -1,40 +1,48 @@
-//! Proving connections alive: which ones, by which bytes, and the sum of what came of it over all tables.
+//! One task of a client: through which connections it goes, when each exchange begins, and the sum of what came of it over
+//! all tables.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::latency::Latency;
-use crate::domain::{ConnCount, LossReason, VerifyReport, VerifyShare};
-
-/// Bytes of a token.
-pub(super) const TOKEN: usize = 16;
-
-/// The errno of bytes that came back changed (EBADMSG).
-pub(super) const WRONG_BYTES: LossReason = LossReason::Other(74);
+use super::pacer::Pacer;
+use crate::domain::{ConnCount, Exchange, Load, LossReason, Task, VerifyReport, VerifyShare};
+use crate::protocol::{EchoProof, Mistake};
 
 /// Examples told of connections that failed or were silent.
 const EXAMPLES: usize = 8;
 
 /// Numbers of rounds, unique in this process.
-static ROUNDS: AtomicU64 = AtomicU64::new(1);
+static ROUNDS: AtomicU32 = AtomicU32::new(1);
 
-/// One round of echoes through the tables of a client.
+/// How long nothing may come back before the exchanges under way no longer hold up others. Their answers are still read as
+/// they come.
+pub(super) const STALL: Duration = Duration::from_millis(100);
+
+/// Longest time between two calls of a protocol for an exchange under way.
+pub(super) const TICK: Duration = Duration::from_millis(50);
+
+/// One task through the tables of a client.
 #[derive(Debug)]
 pub(super) struct Round {
     /// Its number, ascending.
-    pub(super) number: u64,
-    /// How long an echo may take.
-    pub(super) timeout: Duration,
-    /// Tells this round's tokens from those of others, whose echoes may still be under way.
-    nonce: u64,
+    pub(super) number: u32,
+    /// What is said.
+    pub(super) protocol: EchoProof,
+    /// When each exchange is to begin, where that is planned.
+    pacer: Pacer,
+    begun: Instant,
+    load: Load,
     /// Connections to ask in each table.
     quotas: Vec<u64>,
     /// Tables that are not through.
     left: AtomicUsize,
-    /// Microseconds that all tables together may still wait for windows that do not move.
+    /// How long nothing may come back in all tables together.
+    patience: Duration,
+    /// Microseconds left of it.
     stall_budget: AtomicU64,
     sum: Mutex<Findings>,
 }
@@ -74,6 +82,14 @@ impl Findings {
         self.example(example);
     }
 
+    /// Counts one that went wrong.
+    pub(super) fn mistake(&mut self, mistake: Mistake, example: Option<SocketAddrV4>) {
+        match mistake {
+            Mistake::WrongBytes => self.fail(LossReason::WrongBytes, example),
+            Mistake::Silence => self.be_silent(example),
+        }
+    }
+
     /// Counts one that did not answer in time.
     pub(super) fn be_silent(&mut self, example: Option<SocketAddrV4>) {
         self.silent += 1;
@@ -98,7 +114,7 @@ impl Findings {
         self.latency.add(&other.latency);
     }
 
-    fn report(&mut self) -> VerifyReport {
+    fn report(&mut self, load: Load) -> VerifyReport {
         VerifyReport {
             asked: ConnCount::new(self.asked),
             echoed: ConnCount::new(self.echoed),
@@ -106,27 +122,29 @@ impl Findings {
             silent: ConnCount::new(self.silent),
             examples: std::mem::take(&mut self.examples),
             latency: self.latency.take(),
+            load: Some(load),
         }
     }
 }
 
 impl Round {
-    /// A round through tables that hold so many connections each.
-    pub(super) fn new(share: VerifyShare, timeout: Duration, held: &[u64]) -> Self {
+    /// A task through tables that hold so many connections each, with at most `window` exchanges under way in all of them.
+    pub(super) fn new(task: &Task, held: &[u64], window: u64) -> Self {
         let number = ROUNDS.fetch_add(1, Ordering::Relaxed);
-        let clock = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let patience = Duration::from_millis(task.timeout_ms);
+        let Exchange::Echo = task.exchange;
         Self {
             number,
-            timeout,
-            // Not a secret: it has to differ from other rounds of this and of other workers.
-            nonce: (u64::from(std::process::id()) << 32)
-                ^ number
-                ^ u64::from(clock.subsec_nanos()).rotate_left(17),
-            quotas: quotas(share, held),
+            protocol: EchoProof::new(std::process::id(), number, patience),
+            pacer: Pacer::new(task.rate),
+            begun: Instant::now(),
+            load: task
+                .rate
+                .map_or(Load::ClosedLoop { window }, |rate| Load::Planned { rate }),
+            quotas: quotas(task.share, held),
             left: AtomicUsize::new(held.len()),
-            stall_budget: AtomicU64::new(u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX)),
+            patience,
+            stall_budget: AtomicU64::new(micros(patience)),
             sum: Mutex::new(Findings::new()),
         }
     }
@@ -136,33 +154,36 @@ impl Round {
         self.quotas.get(index).copied().unwrap_or(0)
     }
 
-    /// The bytes for one connection.
-    pub(super) fn token(&self, table: usize, connection: u32) -> [u8; TOKEN] {
-        let mut token = [0; TOKEN];
-        token[..8].copy_from_slice(&self.nonce.to_be_bytes());
-        token[8..12].copy_from_slice(&u32::try_from(table).unwrap_or(u32::MAX).to_be_bytes());
-        token[12..].copy_from_slice(&connection.to_be_bytes());
-        token
+    /// When the next exchange is to begin, where that is planned.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.pacer.next_due().map(|due| self.begun + due)
     }
 
-    /// Whether these bytes are a token of another round: an echo that came too late for it.
-    pub(super) fn is_stale(&self, token: &[u8; TOKEN]) -> bool {
-        token[..8] != self.nonce.to_be_bytes()
-    }
-
-    /// Takes from the time that all tables together may wait for windows that do not move. Without such a bound a server
-    /// that never answers would cost the timeout for each window of each table.
+    /// Takes from the time that nothing may come back in all tables together. Without such a bound a server that never
+    /// answers would cost the timeout for each window of each table.
     pub(super) fn spend_stall(&self, spent: Duration) {
-        let spent = u64::try_from(spent.as_micros()).unwrap_or(u64::MAX);
         // The closure never returns nothing.
         let _ = self
             .stall_budget
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                Some(left.saturating_sub(spent))
+                Some(left.saturating_sub(micros(spent)))
             });
     }
 
-    /// What is left of it.
+    /// Answers came back: the server is slow, not silent. A whole window of them gives back what one stall has cost. So a
+    /// server that answers slowly is waited for, and one that hardly answers is not.
+    pub(super) fn restore_stall(&self, answers: usize, window: usize) {
+        let part = answers as f64 / window.max(1) as f64;
+        let restored = micros(STALL.mul_f64(part.min(1.0)));
+        // The closure never returns nothing.
+        let _ = self
+            .stall_budget
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                Some((left + restored).min(micros(self.patience)))
+            });
+    }
+
+    /// What is left of that time.
     pub(super) fn stall_left(&self) -> Duration {
         Duration::from_micros(self.stall_budget.load(Ordering::Relaxed))
     }
@@ -171,7 +192,7 @@ impl Round {
     pub(super) fn finish(&self, findings: Findings) -> Option<VerifyReport> {
         let mut sum = self.sum.lock().unwrap_or_else(PoisonError::into_inner);
         sum.add(findings);
-        (self.left.fetch_sub(1, Ordering::AcqRel) == 1).then(|| sum.report())
+        (self.left.fetch_sub(1, Ordering::AcqRel) == 1).then(|| sum.report(self.load))
     }
 
     /// The report of a round that nobody took part in.
@@ -179,8 +200,12 @@ impl Round {
         self.sum
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner)
-            .report()
+            .report(self.load)
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Whether connection number `index` of `held` is among the `quota` that are spread evenly over them.
@@ -221,14 +246,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::ConnRate;
 
     #[test]
-    fn tokens_differ_by_table_connection_and_round() {
-        let round = |_| Round::new(VerifyShare::All, Duration::from_secs(1), &[1]);
-        let (one, other) = (round(0), round(1));
-        assert_ne!(one.token(0, 1), one.token(1, 0));
-        assert!(other.is_stale(&one.token(0, 1)));
-        assert!(!one.is_stale(&one.token(7, 9)));
+    fn a_planned_round_says_when_and_a_closed_loop_does_not() {
+        let mut task = Task::verify(VerifyShare::All, 1_000);
+        let closed = Round::new(&task, &[1], 64);
+        assert_eq!(closed.next_due(), None);
+        let report = closed.finish(Findings::new()).expect("the only table");
+        assert_eq!(report.load, Some(Load::ClosedLoop { window: 64 }));
+        task.rate = Some(ConnRate::new(4.0));
+        let planned = Round::new(&task, &[1], 64);
+        let due: Vec<_> = (0..3).filter_map(|_| planned.next_due()).collect();
+        assert_eq!(due[2] - due[0], Duration::from_millis(500));
     }
 
     proptest! {

@@ -1,0 +1,110 @@
+//! One table's thread of the client: it opens its part of the connections, holds them, notices losses, carries out tasks,
+//! and drains.
+
+use std::net::SocketAddrV4;
+use std::time::Instant;
+
+use super::connect::{Dialer, Handshakes};
+use super::sweep::{SWEEP_EVERY, sweep};
+use crate::domain::LossReason;
+use crate::engine::client::{ClientCore, ClientThread, Slot};
+use crate::engine::counters::TableCounters;
+use crate::engine::orders::Order;
+use crate::engine::pool::PoolGuard;
+use crate::kernel::sys::fdtable::{Descriptor, OwnTable};
+use crate::kernel::sys::socket;
+
+/// The connections of one table. Their numbers begin at `first` and have no gap.
+pub(super) struct Connections<'a> {
+    pub(super) core: &'a ClientCore<Handshakes>,
+    /// The table's number.
+    pub(super) index: usize,
+    pub(super) table: &'a OwnTable,
+    pub(super) first: Descriptor,
+    /// One above the highest number that a socket of this table has had.
+    pub(super) end: Descriptor,
+}
+
+/// The work of one thread. Returns how many connections it held at the drain.
+pub(super) fn tend<'a>(
+    thread: &'a ClientThread<'a, Handshakes>,
+    mut slot: PoolGuard<'a, Slot<Handshakes>>,
+    begun: Instant,
+) -> u64 {
+    let first = thread.table.first_free();
+    let mut connections = Connections {
+        core: thread.core,
+        index: thread.index,
+        table: thread.table,
+        first,
+        end: first,
+    };
+    Dialer::new(&mut connections, &mut slot, begun).ramp();
+    drop(slot);
+    connections.hold();
+    let held = connections.counters().established();
+    for socket in first.up_to(connections.end) {
+        connections.table.reset(socket);
+    }
+    held
+}
+
+impl<'a> Connections<'a> {
+    /// Looks after the connections until they are to be closed.
+    fn hold(&self) {
+        let mut round_done = 0;
+        let mut looked = false;
+        let mut next_sweep = Instant::now() + SWEEP_EVERY;
+        loop {
+            match self.core.orders.next(round_done, looked, next_sweep) {
+                Order::Drain => return,
+                Order::LookForLosses => {
+                    self.sweep(|_| false);
+                    looked = true;
+                    self.core.orders.look_part_done();
+                }
+                Order::Perform(round) => {
+                    round_done = round.number;
+                    let findings = self.perform(&round);
+                    self.core.finish_round(&round, findings);
+                }
+                Order::Hold => {
+                    self.sweep(|_| false);
+                    next_sweep = Instant::now() + SWEEP_EVERY;
+                }
+            }
+        }
+    }
+
+    /// Looks once at every socket of the table, and closes and counts those whose connection has ended. `passed_over` names
+    /// those that are still being opened.
+    pub(super) fn sweep(&self, passed_over: impl Fn(Descriptor) -> bool) {
+        sweep(self.first, self.end, |socket| {
+            if !passed_over(socket) {
+                self.lose(socket, LossReason::from_pending(socket::take_error(socket)));
+            }
+        });
+    }
+
+    /// Counts and closes a connection that has ended, unless what ends now is closed on purpose. Returns its local end
+    /// where it was counted.
+    pub(super) fn lose(&self, socket: Descriptor, reason: LossReason) -> Option<Ended> {
+        if self.core.orders.settled() {
+            return None;
+        }
+        let local = socket::local_address(socket);
+        self.table.reset(socket);
+        self.core.count_loss(self.index, reason, local);
+        Some(Ended { reason, local })
+    }
+
+    pub(super) fn counters(&self) -> &'a TableCounters {
+        &self.core.counters[self.index]
+    }
+}
+
+/// A connection that was lost.
+pub(super) struct Ended {
+    pub(super) reason: LossReason,
+    pub(super) local: Option<SocketAddrV4>,
+}

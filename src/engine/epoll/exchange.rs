@@ -1,0 +1,411 @@
+//! A task on the connections of one table: a bounded number of exchanges at once, each told by the protocol when it is over.
+//!
+//! Answers are read as they come, for as long as an exchange is under way. One that has not answered while nothing at all
+//! came back is set aside, so that it does not hold up the others: then epoll watches its connection, and what comes is
+//! read between the other answers.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::client::Connections;
+use crate::domain::LossReason;
+use crate::engine::round::{Findings, Round, STALL, TICK, chosen};
+use crate::kernel::sys::epoll::{Epoll, EpollEvent, Watch};
+use crate::kernel::sys::fdtable::Descriptor;
+use crate::kernel::sys::poll::{Interest, PollEntry, PollTimeout, poll};
+use crate::kernel::sys::socket::{self, Received};
+use crate::protocol::{Connection, Mistake, Output, Protocol, Step};
+
+/// Bytes read by one call.
+const INPUT: usize = 256;
+
+/// Events taken by one call.
+const EVENTS: usize = 64;
+
+/// An exchange under way.
+struct Talk<S> {
+    /// From when its latency counts.
+    start: Instant,
+    state: S,
+}
+
+/// Exchanges that were set aside.
+struct Aside<S> {
+    epoll: Epoll,
+    talks: BTreeMap<Descriptor, Talk<S>>,
+}
+
+/// The exchanges of one table.
+struct Exchanges<'a, P: Protocol> {
+    connections: &'a Connections<'a>,
+    round: &'a Round,
+    protocol: &'a P,
+    /// The first is the epoll instance of what was set aside, or none. The others belong to `talks`, in the same order.
+    entries: Vec<PollEntry>,
+    talks: Vec<Talk<P::State>>,
+    /// Made when it is first needed.
+    aside: Option<Aside<P::State>>,
+    out: Output,
+    next_tick: Instant,
+    findings: Findings,
+}
+
+impl Connections<'_> {
+    /// This table's part of a round.
+    pub(super) fn perform(&self, round: &Round) -> Findings {
+        let quota = round.quota(self.index);
+        if quota == 0 {
+            return Findings::new();
+        }
+        let mut exchanges = Exchanges::new(self, round, &round.protocol);
+        {
+            // As many tables at once as may dial at once. What has not answered yet is waited for by all at the same time.
+            let _slot = self.core.slots.acquire();
+            exchanges.ask(quota);
+        }
+        exchanges.finish()
+    }
+}
+
+impl<'a, P: Protocol> Exchanges<'a, P> {
+    fn new(connections: &'a Connections<'a>, round: &'a Round, protocol: &'a P) -> Self {
+        Self {
+            connections,
+            round,
+            protocol,
+            entries: vec![PollEntry::NONE],
+            talks: Vec::new(),
+            aside: None,
+            out: Output::new(),
+            next_tick: Instant::now() + TICK,
+            findings: Findings::new(),
+        }
+    }
+
+    /// Begins an exchange on each of the chosen connections, as the window or the plan lets it.
+    fn ask(&mut self, quota: u64) {
+        let held = self.connections.counters().established();
+        let window = self.connections.core.exchanges.per_table;
+        let mut position = 0;
+        for socket in self.connections.first.up_to(self.connections.end) {
+            if self.findings.asked >= quota || self.leaving() {
+                return;
+            }
+            // Numbers that are closed by now are passed over: a loss has been counted before.
+            if !chosen(position, quota, held) {
+                position += 1;
+                continue;
+            }
+            let due = self.wait_until_due();
+            if self.begin(socket, due) {
+                position += 1;
+                self.findings.asked += 1;
+            }
+            if self.talks.len() >= window {
+                self.make_room();
+            }
+        }
+    }
+
+    /// Waits for the planned moment of the next exchange and returns it. Nothing where there is no plan.
+    fn wait_until_due(&mut self) -> Option<Instant> {
+        let due = self.round.next_due()?;
+        loop {
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.leaving() {
+                return Some(due);
+            }
+            self.collect(left.min(TICK));
+            self.tick_if_due();
+        }
+    }
+
+    /// Begins one exchange. Returns false for a number that is no connection.
+    fn begin(&mut self, socket: Descriptor, due: Option<Instant>) -> bool {
+        let mut state = self.protocol.begin(Connection {
+            table: u32::try_from(self.connections.index).unwrap_or(u32::MAX),
+            number: socket.number().unsigned_abs(),
+        });
+        self.out.clear();
+        let start = due.unwrap_or_else(Instant::now);
+        let step = self.protocol.on_open(&mut state, &mut self.out);
+        match socket::send(socket, self.out.bytes()) {
+            Ok(sent) if sent == self.out.bytes().len() => {}
+            Ok(_) => {
+                // No room: what was sent before lies unread. It cannot answer.
+                self.findings.be_silent(socket::local_address(socket));
+                return true;
+            }
+            Err(error) if is_not_open(&error) => return false,
+            Err(error) => {
+                self.fail(socket, LossReason::from_error(&error));
+                return true;
+            }
+        }
+        let talk = Talk { start, state };
+        if step == Step::Wait {
+            self.entries
+                .push(PollEntry::new(socket, Interest::Readable));
+            self.talks.push(talk);
+        } else {
+            self.settle(socket, &talk, step);
+        }
+        true
+    }
+
+    /// Waits until something comes back. When nothing does, sets the whole window aside.
+    fn make_room(&mut self) {
+        let window = self.talks.len();
+        let patience = STALL.min(self.round.stall_left());
+        let began = Instant::now();
+        let answered = self.collect(patience);
+        self.tick_if_due();
+        if answered > 0 {
+            self.round.restore_stall(answered, window);
+        } else if self.talks.len() == window {
+            self.round.spend_stall(began.elapsed());
+            self.set_aside();
+        }
+    }
+
+    /// Sets the whole window aside. Where epoll refuses, the exchanges stay in the window, which is the larger by them.
+    fn set_aside(&mut self) {
+        if self.aside.is_none() {
+            let Ok(epoll) = Epoll::new() else { return };
+            self.entries[0] = PollEntry::new(epoll.descriptor(), Interest::Readable);
+            self.aside = Some(Aside {
+                epoll,
+                talks: BTreeMap::new(),
+            });
+        }
+        let Some(aside) = &mut self.aside else { return };
+        while let Some(entry) = self.entries.last() {
+            let socket = entry.descriptor();
+            if self.talks.is_empty() || aside.epoll.add(socket, Watch::DATA).is_err() {
+                return;
+            }
+            self.entries.pop();
+            aside
+                .talks
+                .extend(self.talks.pop().map(|talk| (socket, talk)));
+        }
+    }
+
+    /// Waits for answers and takes those that are there. Returns how many exchanges are over by what came.
+    fn collect(&mut self, wait: Duration) -> usize {
+        let mut over = 0;
+        // Fewer entries than the limit, which poll(2) asks for: no more than the sockets of this table.
+        if matches!(poll(&mut self.entries, PollTimeout::After(wait)), Ok(found) if found > 0) {
+            over += self.collect_window();
+            if self.entries[0].found() {
+                over += self.collect_aside();
+            }
+        }
+        over
+    }
+
+    fn collect_window(&mut self) -> usize {
+        let mut over = 0;
+        // Backwards, so that what takes a removed place has been seen.
+        for place in (0..self.talks.len()).rev() {
+            let entry = self.entries[place + 1];
+            if !entry.found() {
+                continue;
+            }
+            let socket = entry.descriptor();
+            let state = &mut self.talks[place].state;
+            match read(socket, self.protocol, state, &mut self.out) {
+                Ok(Step::Wait) => {}
+                outcome => {
+                    self.entries.swap_remove(place + 1);
+                    let talk = self.talks.swap_remove(place);
+                    self.conclude(socket, &talk, outcome);
+                    over += 1;
+                }
+            }
+        }
+        over
+    }
+
+    fn collect_aside(&mut self) -> usize {
+        let mut over = 0;
+        let Some(mut aside) = self.aside.take() else {
+            return 0;
+        };
+        let mut events = [EpollEvent::NONE; EVENTS];
+        // It fails only for a number that is no epoll instance.
+        let found = aside.epoll.wait(&mut events, Some(Duration::ZERO));
+        for event in found.unwrap_or(&[]) {
+            let socket = event.descriptor();
+            let Some(talk) = aside.talks.get_mut(&socket) else {
+                continue;
+            };
+            match read(socket, self.protocol, &mut talk.state, &mut self.out) {
+                Ok(Step::Wait) => {}
+                outcome => {
+                    // A connection that is closed below leaves epoll by itself.
+                    let _ = aside.epoll.remove(socket);
+                    if let Some(talk) = aside.talks.remove(&socket) {
+                        self.conclude(socket, &talk, outcome);
+                    }
+                    over += 1;
+                }
+            }
+        }
+        self.aside = Some(aside);
+        over
+    }
+
+    /// Tells the protocol of every exchange under way that time has passed.
+    fn tick_if_due(&mut self) {
+        let now = Instant::now();
+        if now < self.next_tick {
+            return;
+        }
+        self.next_tick = now + TICK;
+        for place in (0..self.talks.len()).rev() {
+            let socket = self.entries[place + 1].descriptor();
+            let talk = &mut self.talks[place];
+            match tick(socket, self.protocol, talk, now, &mut self.out) {
+                Ok(Step::Wait) => {}
+                outcome => {
+                    self.entries.swap_remove(place + 1);
+                    let talk = self.talks.swap_remove(place);
+                    self.conclude(socket, &talk, outcome);
+                }
+            }
+        }
+        let Some(mut aside) = self.aside.take() else {
+            return;
+        };
+        aside.talks.retain(|socket, talk| {
+            match tick(*socket, self.protocol, talk, now, &mut self.out) {
+                Ok(Step::Wait) => true,
+                outcome => {
+                    // A connection that is closed below leaves epoll by itself.
+                    let _ = aside.epoll.remove(*socket);
+                    self.conclude(*socket, talk, outcome);
+                    false
+                }
+            }
+        });
+        self.aside = Some(aside);
+    }
+
+    /// Waits for what is under way, and ends.
+    fn finish(mut self) -> Findings {
+        while self.under_way() > 0 && !self.leaving() {
+            self.collect(TICK);
+            self.tick_if_due();
+        }
+        if let Some(aside) = self.aside {
+            self.connections.table.close(aside.epoll.descriptor());
+        }
+        self.findings
+    }
+
+    fn under_way(&self) -> usize {
+        let aside = self.aside.as_ref().map_or(0, |aside| aside.talks.len());
+        self.talks.len() + aside
+    }
+
+    /// An exchange is over by what was read.
+    fn conclude(
+        &mut self,
+        socket: Descriptor,
+        talk: &Talk<P::State>,
+        outcome: Result<Step, LossReason>,
+    ) {
+        match outcome {
+            Ok(step) => self.settle(socket, talk, step),
+            Err(reason) => self.fail(socket, reason),
+        }
+    }
+
+    /// An exchange is over.
+    fn settle(&mut self, socket: Descriptor, talk: &Talk<P::State>, step: Step) {
+        match step {
+            Step::Wait => {}
+            Step::Done => {
+                self.findings.echoed += 1;
+                self.findings.latency.record(talk.start.elapsed());
+            }
+            Step::Failed(mistake) => {
+                self.findings
+                    .mistake(mistake, socket::local_address(socket));
+            }
+        }
+    }
+
+    /// A connection that ended while it was asked is lost, and has failed.
+    fn fail(&mut self, socket: Descriptor, reason: LossReason) {
+        if let Some(ended) = self.connections.lose(socket, reason) {
+            self.findings.fail(ended.reason, ended.local);
+        }
+    }
+
+    fn leaving(&self) -> bool {
+        self.connections.core.orders.leaving()
+    }
+}
+
+/// Reads what is there and gives it to the protocol, until nothing is there or the exchange is over.
+fn read<P: Protocol>(
+    socket: Descriptor,
+    protocol: &P,
+    state: &mut P::State,
+    out: &mut Output,
+) -> Result<Step, LossReason> {
+    let mut buffer = [0; INPUT];
+    loop {
+        match socket::receive(socket, &mut buffer) {
+            Ok(Received::Bytes(count)) => {
+                out.clear();
+                let step = protocol.on_bytes(state, &buffer[..count], out);
+                match send_out(socket, out)? {
+                    Step::Wait if step == Step::Wait => {}
+                    Step::Wait => return Ok(step),
+                    other => return Ok(other),
+                }
+            }
+            Ok(Received::Nothing) => return Ok(Step::Wait),
+            Ok(Received::Closed) => return Err(LossReason::ClosedByPeer),
+            Err(error) => return Err(LossReason::from_error(&error)),
+        }
+    }
+}
+
+/// Tells the protocol that time has passed.
+fn tick<P: Protocol>(
+    socket: Descriptor,
+    protocol: &P,
+    talk: &mut Talk<P::State>,
+    now: Instant,
+    out: &mut Output,
+) -> Result<Step, LossReason> {
+    out.clear();
+    let elapsed = now.saturating_duration_since(talk.start);
+    match protocol.on_tick(&mut talk.state, elapsed, out) {
+        Step::Wait => send_out(socket, out),
+        step => Ok(step),
+    }
+}
+
+/// Sends what the protocol has said. A socket without room has unread bytes before it: that peer does not answer.
+fn send_out(socket: Descriptor, out: &Output) -> Result<Step, LossReason> {
+    let bytes = out.bytes();
+    if bytes.is_empty() {
+        return Ok(Step::Wait);
+    }
+    match socket::send(socket, bytes) {
+        Ok(sent) if sent == bytes.len() => Ok(Step::Wait),
+        Ok(_) => Ok(Step::Failed(Mistake::Silence)),
+        Err(error) => Err(LossReason::from_error(&error)),
+    }
+}
+
+/// Whether a number is not open (EBADF) or not a socket (ENOTSOCK).
+fn is_not_open(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(9 | 88))
+}
