@@ -4,6 +4,8 @@
 #[path = "support/engine.rs"]
 mod engine;
 
+use std::time::Duration;
+
 use assert_cmd::Command;
 use engine::FakeEngine;
 use predicates::prelude::*;
@@ -49,7 +51,7 @@ fn validate_says_every_error_and_exits_3() {
     );
     assert_eq!(
         found[0]["invalid"]["errors"][0]["origin"]["line"]["line"],
-        1
+        2
     );
 }
 
@@ -280,4 +282,28 @@ fn manual_and_completions_know_every_verb() {
         !pages.path().join("c1m-worker.1").exists(),
         "the hidden verb has a page"
     );
+}
+
+/// Nobody writes into the pipe: to open it would wait for ever. What the caller itself hands in by stdin is read.
+#[test]
+fn a_pipe_named_by_its_path_is_refused_and_stdin_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("pipe.yaml");
+    std::process::Command::new("mkfifo")
+        .arg(&pipe)
+        .status()
+        .expect("mkfifo runs");
+    let (mut command, _folder) = c1m(&["validate"]);
+    command
+        .arg(&pipe)
+        .timeout(Duration::from_secs(20))
+        .assert()
+        .code(3)
+        .stdout(predicate::str::contains("this is no regular file"));
+    let (mut command, _folder) = c1m(&["validate", "/dev/stdin"]);
+    command
+        .write_stdin("connections: 2000\n")
+        .assert()
+        .code(0)
+        .stdout(predicate::str::contains("valid: 2,000 connections"));
 }

@@ -80,8 +80,13 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
     let mut checks = vec![kernel(&facts)];
     checks.extend(leftovers);
     checks.extend(
-        [PlaceKind::Docker, PlaceKind::Netns, PlaceKind::Loopback]
-            .map(|kind| place(kind, &scenario, &facts)),
+        [
+            PlaceKind::Docker,
+            PlaceKind::Netns,
+            PlaceKind::Loopback,
+            PlaceKind::Host,
+        ]
+        .map(|kind| place(kind, &scenario, &facts)),
     );
     checks.extend(container_limits(&facts));
     checks.push(tables(&facts));

@@ -42,6 +42,8 @@ pub(super) enum PlaceArg {
     Auto,
     /// Containers of a Docker engine on this very kernel.
     Docker,
+    /// The host's own loopback, in the host's own network namespace.
+    Host,
     /// One network, sources in 127/8; needs no privilege.
     Loopback,
     /// Network namespaces joined by veth pairs.
@@ -53,6 +55,7 @@ impl PlaceArg {
         match self {
             Self::Auto => "auto",
             Self::Docker => "docker",
+            Self::Host => "host",
             Self::Loopback => "loopback",
             Self::Netns => "netns",
         }

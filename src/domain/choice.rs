@@ -28,12 +28,14 @@ macro_rules! named {
 pub enum PlaceKind {
     /// Containers of a Docker engine on this very kernel.
     Docker,
+    /// The host's own loopback, in the host's own network namespace.
+    Host,
     /// One network, sources in 127/8.
     Loopback,
     /// One network namespace for the server and one for each client host, joined by veth pairs.
     Netns,
 }
-named!(PlaceKind { Docker => "docker", Loopback => "loopback", Netns => "netns" });
+named!(PlaceKind { Docker => "docker", Host => "host", Loopback => "loopback", Netns => "netns" });
 
 /// What the networks between containers are made of.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -214,7 +216,8 @@ pub enum PlaceMaking {
 }
 
 impl PlaceMaking {
-    /// The kind of place.
+    /// The kind of place, by what its addresses are: the host's own loopback is laid out as any loopback, whether the
+    /// scenario asked for `host` or no namespace could be made.
     #[must_use]
     pub const fn kind(self) -> PlaceKind {
         match self {

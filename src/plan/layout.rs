@@ -70,7 +70,7 @@ pub(super) fn lay_out(
     taken: Vec<Ipv4Net>,
 ) -> Result<Layout, NoRoom> {
     match how.kind() {
-        PlaceKind::Loopback => on_loopback(scenario),
+        PlaceKind::Host | PlaceKind::Loopback => on_loopback(scenario),
         PlaceKind::Docker => on_networks(scenario, taken, Wiring::Shared),
         PlaceKind::Netns => on_networks(scenario, taken, Wiring::Pairs),
     }

@@ -148,25 +148,11 @@ fn plan_in(
         slots: &slots,
     };
 
-    let asked = ground.rows(requested);
-    let reduced_by: Vec<Shortfall> = asked.iter().filter_map(Checked::shortfall).collect();
-    let fits = reduced_by
-        .iter()
-        .map(|shortfall| shortfall.fits)
-        .min()
-        .map_or_else(|| requested.count(), tidy);
-    if !reduced_by.is_empty() && (!scenario.fit || fits == 0) {
-        return Err(refusal(
-            reduced_by,
-            asked.into_iter().map(|checked| checked.row).collect(),
-        ));
-    }
-    let target = ConnCount::new(fits.min(requested.count()));
-    let budget: Vec<BudgetRow> = ground
-        .rows(target)
-        .into_iter()
-        .map(|checked| checked.row)
-        .collect();
+    let Fitted {
+        target,
+        reduced_by,
+        budget,
+    } = fit(&ground, requested).map_err(|(shortfalls, budget)| refusal(shortfalls, budget))?;
 
     let mut notes = Vec::new();
     let settings = settings::settings(scenario, decision.how, target, &mut notes);
@@ -203,6 +189,50 @@ fn plan_in(
         formats: scenario.formats.clone(),
         notes,
         hosts: layout.hosts,
+    })
+}
+
+/// How many connections fit, with what made them fewer than asked for.
+struct Fitted {
+    target: ConnCount,
+    reduced_by: Vec<Shortfall>,
+    budget: Vec<BudgetRow>,
+}
+
+/// Reduces `requested` to what fits, where the scenario allows it; else every shortfall, with every row.
+fn fit(
+    ground: &Ground<'_>,
+    requested: ConnCount,
+) -> Result<Fitted, (Vec<Shortfall>, Vec<BudgetRow>)> {
+    let rows = |checked: Vec<Checked>| checked.into_iter().map(|checked| checked.row).collect();
+    let asked = ground.rows(requested);
+    let reduced_by: Vec<Shortfall> = asked.iter().filter_map(Checked::shortfall).collect();
+    let fits = reduced_by
+        .iter()
+        .map(|shortfall| shortfall.fits)
+        .min()
+        .map_or_else(|| requested.count(), tidy);
+    if !reduced_by.is_empty() && (!ground.scenario.fit || fits == 0) {
+        return Err((reduced_by, rows(asked)));
+    }
+    let target = ConnCount::new(fits.min(requested.count()));
+    let reduced = ground.rows(target);
+    // What a limit lets through is an estimate where it has parts that do not shrink with the connections.
+    let still_short: Vec<Shortfall> = reduced
+        .iter()
+        .filter_map(Checked::shortfall)
+        .map(|shortfall| Shortfall {
+            fits: 0,
+            ..shortfall
+        })
+        .collect();
+    if !still_short.is_empty() {
+        return Err((still_short, rows(reduced)));
+    }
+    Ok(Fitted {
+        target,
+        reduced_by,
+        budget: rows(reduced),
     })
 }
 

@@ -1,5 +1,5 @@
-//! Where to run: the place that a scenario asks for, or the first of docker, netns and loopback that can be used; with the
-//! reason for it and for each one that was passed over.
+//! Where to run: the place that a scenario asks for, or the first of docker, netns and loopback that can be used; `host` is
+//! taken only when it is asked for. With the reason for it and for each one that was passed over.
 
 use serde::Serialize;
 
@@ -65,15 +65,16 @@ pub fn choose_place(
     let mut why_not = Vec::new();
     for place in [PlaceKind::Docker, PlaceKind::Netns] {
         match offer(place, facts, docker) {
-            Ok((how, why)) => return Ok(decision(how, why, why_not)),
+            Ok((how, why)) => return Ok(decision(place, how, why, why_not)),
             Err((why, _)) => why_not.push((place, why)),
         }
     }
     let (how, why) = loopback(facts);
-    Ok(decision(how, why, why_not))
+    Ok(decision(PlaceKind::Loopback, how, why, why_not))
 }
 
 const fn decision(
+    place: PlaceKind,
     how: PlaceMaking,
     why: String,
     why_not: Vec<(PlaceKind, String)>,
@@ -81,7 +82,7 @@ const fn decision(
     PlaceDecision {
         how,
         choice: PlaceChoice {
-            place: how.kind(),
+            place,
             asked: false,
             why,
             why_not,
@@ -92,6 +93,10 @@ const fn decision(
 fn offer(place: PlaceKind, facts: &HostFacts, docker: DockerSupport) -> Offer {
     match place {
         PlaceKind::Docker => docker_offer(facts, docker),
+        PlaceKind::Host => Ok((
+            PlaceMaking::HostLoopback,
+            "the host's own loopback, in the host's own network namespace".to_owned(),
+        )),
         PlaceKind::Loopback => Ok(loopback(facts)),
         PlaceKind::Netns => netns(facts),
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::check::{self, Finding};
 use super::error::{Origin, ScenarioError, ScenarioErrors};
 use super::raw::RawScenario;
-use super::resolve::{Contradiction, resolve};
+use super::resolve::{Contradiction, LONGEST_NAME, resolve};
 use super::tree::{self, Content, Node, Place};
 use super::{Scenario, schema};
 
@@ -95,17 +95,24 @@ pub fn load(path: &Path, overrides: &[Override]) -> Result<Scenario, ScenarioErr
     parse(&text, &file, overrides)
 }
 
-/// The bytes of a regular file of bounded size.
+/// The bytes of a file of bounded size: a regular file, or what the shell has opened as stdin. A pipe that is named by its
+/// path is refused: to open it would wait for ever where nobody writes.
 fn read_bounded(path: &Path) -> Result<Vec<u8>, (String, Option<&'static str>)> {
     let meta = std::fs::metadata(path).map_err(|error| {
         let hint = (error.kind() == std::io::ErrorKind::NotFound)
-            .then_some("the shipped scenarios are in lab/scenarios/");
+            .then_some("`c1m scenarios` lists those that come with the program");
         (format!("cannot open it: {error}"), hint)
     })?;
     if meta.is_dir() {
         return Err((
             "this is a directory".to_owned(),
             Some("name one file of it"),
+        ));
+    }
+    if !meta.is_file() && !opened_by_the_caller(path) {
+        return Err((
+            "this is no regular file".to_owned(),
+            Some("name a file, or hand the text in by stdin and name /dev/stdin"),
         ));
     }
     let too_large = |size: String| {
@@ -126,6 +133,13 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, (String, Option<&'static str>)> 
         return Err(too_large(format!("more than {LARGEST_FILE} bytes")));
     }
     Ok(bytes)
+}
+
+/// Whether `path` names a descriptor that this process already has: its writer is there, or was.
+fn opened_by_the_caller(path: &Path) -> bool {
+    path == Path::new("/dev/stdin")
+        || path.starts_with("/dev/fd")
+        || path.starts_with("/proc/self/fd")
 }
 
 /// Reads the scenario in `text`; `file` names it in messages, and its stem names the scenario.
@@ -156,11 +170,24 @@ pub fn parse(text: &str, file: &str, overrides: &[Override]) -> Result<Scenario,
             ),
         ));
     }
-    let stem = Path::new(file).file_stem().map_or_else(
-        || file.to_owned(),
-        |stem| stem.to_string_lossy().into_owned(),
-    );
-    scenario(document, &stem, text, file, overrides)
+    scenario(document, &name_of(file), text, file, overrides)
+}
+
+/// The name of the scenario in `file`, where the scenario itself says none.
+fn name_of(file: &str) -> String {
+    let stem = Path::new(file)
+        .file_stem()
+        .map_or_else(|| file.into(), std::ffi::OsStr::to_string_lossy);
+    let name: String = stem
+        .chars()
+        .map(|letter| if letter.is_control() { '_' } else { letter })
+        .take(LONGEST_NAME)
+        .collect();
+    if name.is_empty() {
+        DEFAULT_NAME.to_owned()
+    } else {
+        name
+    }
 }
 
 /// The scenario of a run without a file: 1,024,000 connections, or as many as fit, unless the overrides say otherwise. A

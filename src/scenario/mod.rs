@@ -12,6 +12,7 @@ mod schema;
 mod settings;
 mod suggest;
 mod tree;
+mod write;
 
 pub use error::{Origin, ScenarioError, ScenarioErrors};
 pub use load::{DEFAULT_NAME, Override, built_in, load, parse};
@@ -19,6 +20,7 @@ pub use model::{ClientGroup, PlaceWish, Ramp, Scenario, ServerPart};
 pub use resolve::DEFAULT_CONNECTIONS;
 pub use schema::schema;
 pub use settings::{KNOWN_SETTINGS, KnownSetting, known_setting};
+pub use write::to_yaml;
 
 /// The scenario of a run without a file or any flag: 1,024,000 connections, or as many as fit.
 ///
@@ -27,12 +29,4 @@ pub use settings::{KNOWN_SETTINGS, KnownSetting, known_setting};
 #[must_use]
 pub fn built_in_default() -> Scenario {
     built_in(&[]).expect("defaults do not contradict each other")
-}
-
-/// A scenario with every default applied, as YAML, for the run directory.
-///
-/// # Errors
-/// When the YAML writer refuses, which it does for no scenario.
-pub fn to_yaml(scenario: &Scenario) -> Result<String, serde_yaml::ser::Error> {
-    serde_yaml::to_string(scenario)
 }

@@ -100,21 +100,51 @@ impl Quantity for DurationText {
             }
             other => return Err(format!("{expected}, not {}", kind(other))),
         };
-        let (number, unit) = split_unit(text);
-        let seconds_each = match unit {
-            "ms" => 0.001,
-            "s" => 1.0,
-            "m" | "min" => 60.0,
-            "h" => 3600.0,
+        let (digits, unit) = split_unit(text);
+        let nanoseconds_each = match unit {
+            "ms" => 1_000_000,
+            "s" => NANOSECONDS,
+            "m" | "min" => 60 * NANOSECONDS,
+            "h" => 3600 * NANOSECONDS,
             _ => return Err(format!("{expected}, not `{text}`")),
         };
-        number
-            .map(|number| number * seconds_each)
-            .filter(|seconds| *seconds <= 31_536_000.0)
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-            .map(Self)
+        decimal_times(digits, nanoseconds_each)
+            .filter(|all| *all <= LONGEST_SECONDS * NANOSECONDS)
+            .map(|all| Self(Duration::from_nanos(all)))
             .ok_or_else(|| format!("{expected} and at most a year, not `{text}`"))
     }
+}
+
+/// Nanoseconds of a second.
+const NANOSECONDS: u64 = 1_000_000_000;
+
+/// A year: nobody holds connections for longer.
+const LONGEST_SECONDS: u64 = 31_536_000;
+
+/// Decimals that are looked at.
+const MOST_DECIMALS: usize = 18;
+
+/// The decimal number in `text` times `each`, without the error of a binary fraction, so that what is written as decimals
+/// is read as the same. What is smaller than one is cut off.
+fn decimal_times(text: &str, each: u64) -> Option<u64> {
+    let text = text.replace('_', "");
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if (whole.is_empty() && fraction.is_empty()) || !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let whole: u64 = if whole.is_empty() {
+        0
+    } else {
+        whole.parse().ok()?
+    };
+    // Of an hour, the next digit is far less than a nanosecond.
+    let fraction = &fraction[..fraction.len().min(MOST_DECIMALS)];
+    let scale = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
+    let parts = fraction.parse().unwrap_or(0_u128) * u128::from(each) / scale;
+    whole
+        .checked_mul(each)?
+        .checked_add(u64::try_from(parts).ok()?)
 }
 
 impl Quantity for RateText {
@@ -125,10 +155,10 @@ impl Quantity for RateText {
         match value {
             Value::String(text) if text == "as_fast_as_possible" => Ok(Self(None)),
             Value::String(text) => {
-                let (number, unit) = split_unit(text);
+                let (digits, unit) = split_unit(text);
                 let per_second = match unit {
-                    "/s" => number,
-                    "/m" | "/min" => number.map(|number| number / 60.0),
+                    "/s" => number(digits),
+                    "/m" | "/min" => number(digits).map(|number| number / 60.0),
                     _ => None,
                 };
                 per_second
@@ -184,7 +214,7 @@ impl Quantity for SettingText {
 
 /// A size with a unit, such as `6GiB` or `512 MB`; nothing when the text is none.
 pub(super) fn bytes(text: &str) -> Option<Bytes> {
-    let (number, unit) = split_unit(text);
+    let (digits, unit) = split_unit(text);
     let each: u64 = match unit {
         "B" => 1,
         "kB" | "KB" => 1_000,
@@ -198,16 +228,21 @@ pub(super) fn bytes(text: &str) -> Option<Bytes> {
     };
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     // saturates, and is never negative
-    number.map(|number| Bytes::new((number * each as f64).round() as u64))
+    number(digits).map(|number| Bytes::new((number * each as f64).round() as u64))
 }
 
-/// The number at the beginning of `text` and the unit behind it.
-fn split_unit(text: &str) -> (Option<f64>, &str) {
+/// The number that the digits of `text` say.
+fn number(text: &str) -> Option<f64> {
+    text.replace('_', "").parse().ok()
+}
+
+/// The digits at the beginning of `text` and the unit behind them.
+fn split_unit(text: &str) -> (&str, &str) {
     let end = text
         .find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '_')))
         .unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    (number.replace('_', "").parse().ok(), unit.trim_start())
+    let (digits, unit) = text.split_at(end);
+    (digits, unit.trim_start())
 }
 
 /// What a value is, for messages.
@@ -273,8 +308,24 @@ mod tests {
         assert_eq!(read(json!("60s")), Ok(Duration::from_secs(60)));
         assert_eq!(read(json!("1.5 m")), Ok(Duration::from_secs(90)));
         assert_eq!(read(json!("250ms")), Ok(Duration::from_millis(250)));
+        assert_eq!(
+            read(json!("31535999.000000001s")),
+            Ok(Duration::new(31_535_999, 1))
+        );
         assert!(read(json!(60)).is_err_and(|why| why.contains("did you mean 60s?")));
-        for wrong in ["60", "s", "60 parsecs", "-1s", "1e9h", ""] {
+        for wrong in [
+            "60",
+            "s",
+            "60 parsecs",
+            "-1s",
+            "1e9h",
+            "",
+            "1.2.3s",
+            ".s",
+            "1e300s",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
             assert!(read(json!(wrong)).is_err(), "{wrong}");
         }
     }

@@ -16,6 +16,9 @@ use crate::domain::{
 #[serde(deny_unknown_fields, default)]
 #[schemars(title = "c1m scenario")]
 pub(super) struct RawScenario {
+    /// What the scenario is called in reports and run directories. Default: the name of the file, without its extension.
+    #[schemars(length(min = 1, max = 255))]
+    pub(super) name: Option<String>,
     /// What the scenario is for, in a sentence.
     pub(super) description: Option<String>,
     /// How many connections in all. Default: what the client groups hold together, or 1,024,000 without groups.
@@ -72,7 +75,10 @@ pub(super) enum RawPlace {
     Auto,
     /// Containers of a Docker engine on this very kernel.
     Docker,
-    /// One network, sources in 127/8; needs no privilege.
+    /// The host's own loopback, in the host's own network namespace. Nothing is made, no setting of a namespace is applied,
+    /// and the packet filter of the host is in the path.
+    Host,
+    /// One network, sources in 127/8; needs no privilege. A network namespace of its own where one can be made.
     Loopback,
     /// One network namespace for the server and one for each client host, joined by veth pairs.
     Netns,

@@ -30,6 +30,12 @@ const DEFAULT_IN_FLIGHT: u32 = 1000;
 /// As large a backlog as net.core.somaxconn is ever set to here.
 const DEFAULT_BACKLOG: u32 = 65_535;
 
+/// The argument of listen(2) is a C int.
+const LARGEST_BACKLOG: u32 = i32::MAX.unsigned_abs();
+
+/// Characters of a scenario's name: as many as the name of a file may have bytes, because a file may give the name.
+pub(super) const LONGEST_NAME: usize = 255;
+
 /// Client hosts of a topology: each is a process and a namespace.
 const MOST_HOSTS: u64 = 1000;
 
@@ -75,6 +81,7 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
     let targets = targets_per_address(&server);
     let clients = raw.clients.clone().unwrap_or_default();
     let asked = raw.connections.map(|count| count.0);
+    check_name(&raw, &mut wrong);
     check_thresholds(&raw, &mut wrong);
     if asked == Some(0) {
         wrong.push(Contradiction::at(
@@ -95,7 +102,9 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
             {
                 0
             } else {
-                u32::try_from(connections).unwrap_or(i32::MAX.unsigned_abs())
+                u32::try_from(connections)
+                    .unwrap_or(LARGEST_BACKLOG)
+                    .min(LARGEST_BACKLOG)
             },
         ),
         ..server
@@ -122,7 +131,7 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
     check_service(&server, raw.descriptor_tables, &mut wrong);
     let settings = raw.settings.unwrap_or_default();
     let scenario = Scenario {
-        name: name.to_owned(),
+        name: raw.name.unwrap_or_else(|| name.to_owned()),
         description: raw.description.unwrap_or_default(),
         connections: ConnCount::new(connections),
         fit: raw.fit.is_some_and(super::quantity::Switch::is_on),
@@ -169,6 +178,18 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
         Ok(scenario)
     } else {
         Err(wrong)
+    }
+}
+
+/// A name stands on one line of a report and in the name of a directory.
+fn check_name(raw: &RawScenario, wrong: &mut Vec<Contradiction>) {
+    let Some(name) = &raw.name else { return };
+    let characters = name.chars().count();
+    if characters == 0 || characters > LONGEST_NAME || name.chars().any(char::is_control) {
+        wrong.push(Contradiction::at(
+            &["name"],
+            format!("a name has 1 to {LONGEST_NAME} characters and no control characters"),
+        ));
     }
 }
 
@@ -473,6 +494,7 @@ const fn place(raw: Option<RawPlace>) -> PlaceWish {
     match raw {
         None | Some(RawPlace::Auto) => PlaceWish::Auto,
         Some(RawPlace::Docker) => PlaceWish::Only(PlaceKind::Docker),
+        Some(RawPlace::Host) => PlaceWish::Only(PlaceKind::Host),
         Some(RawPlace::Loopback) => PlaceWish::Only(PlaceKind::Loopback),
         Some(RawPlace::Netns) => PlaceWish::Only(PlaceKind::Netns),
     }

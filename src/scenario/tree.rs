@@ -79,10 +79,10 @@ pub(super) fn read(text: &str) -> Result<Node, SyntaxError> {
     };
     serde_yaml::from_str_with_options::<Spanned<Content>>(text, options)
         .map(Node::from)
-        .map_err(|error| syntax_error(&error))
+        .map_err(|error| syntax_error(&error, text))
 }
 
-fn syntax_error(error: &serde_yaml::Error) -> SyntaxError {
+fn syntax_error(error: &serde_yaml::Error, text: &str) -> SyntaxError {
     let place = error.location().map(|location| Place::File {
         line: to_usize(location.line()),
         column: to_usize(location.column()),
@@ -111,6 +111,21 @@ fn syntax_error(error: &serde_yaml::Error) -> SyntaxError {
             ),
         };
     }
+    // The parser names the token before the tab.
+    let from = error
+        .location()
+        .map_or(1, |location| to_usize(location.line()));
+    if let Some(place) = said
+        .contains("tab")
+        .then(|| indenting_tab(text, from))
+        .flatten()
+    {
+        return SyntaxError {
+            place: Some(place),
+            message: "not YAML: a tab stands in the indentation".to_owned(),
+            hint: Some("indent with spaces".to_owned()),
+        };
+    }
     // The place is shown beside the message.
     let message = said.split(" at line ").next().unwrap_or(&said);
     SyntaxError {
@@ -118,6 +133,23 @@ fn syntax_error(error: &serde_yaml::Error) -> SyntaxError {
         message: format!("not YAML: {message}"),
         hint: None,
     }
+}
+
+/// The first tab that indents a line, from line `from` (counted from 1) on.
+fn indenting_tab(text: &str, from: usize) -> Option<Place> {
+    text.lines()
+        .enumerate()
+        .skip(from.saturating_sub(1))
+        .find_map(|(index, line)| {
+            let letter = |c: char| c != ' ' && c != '\t';
+            let indent = &line[..line.find(letter)?];
+            let column = indent.find('\t')? + 1;
+            Some(Place::File {
+                line: index + 1,
+                column,
+                length: 1,
+            })
+        })
 }
 
 fn to_usize(number: u64) -> usize {

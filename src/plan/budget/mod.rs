@@ -73,7 +73,7 @@ impl Ground<'_> {
             rows.push(self.accept_queue(n));
         }
         if self.how.kind() != PlaceKind::Loopback {
-            rows.push(self.neighbours(n));
+            rows.push(self.neighbours());
         }
         rows.extend(self.conntrack(n));
         rows.push(self.threads(n));

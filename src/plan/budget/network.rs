@@ -3,6 +3,9 @@
 use super::{Checked, Ground};
 use crate::domain::{Binding, BudgetRow, PlaceMaking};
 
+/// Of the host's own table of connection tracking, this share is left to others.
+const KEPT_FREE_PERCENT: u64 = 10;
+
 impl Ground<'_> {
     pub(super) fn accept_queue(&self, n: u64) -> Checked {
         let listeners = self.layout.listen.len() as u64;
@@ -30,7 +33,7 @@ impl Ground<'_> {
         }
     }
 
-    pub(super) fn neighbours(&self, n: u64) -> Checked {
+    pub(super) fn neighbours(&self) -> Checked {
         let interfaces: u64 = self
             .layout
             .hosts
@@ -55,10 +58,11 @@ impl Ground<'_> {
             "net.ipv4.neigh.default.gc_thresh3",
             &self.facts.net.neighbour_limit,
         );
-        let fits = limit.map_or(
-            u64::MAX,
-            |limit| if limit >= need { n } else { n * limit / need },
-        );
+        // With fewer connections the topology is the same.
+        let fits = match limit {
+            Some(limit) if limit < need => 0,
+            _ => u64::MAX,
+        };
         Checked {
             row: BudgetRow {
                 id: "neighbours".to_owned(),
@@ -94,7 +98,14 @@ impl Ground<'_> {
             "net.netfilter.nf_conntrack_max",
             &self.facts.conntrack.limit,
         );
-        let need = entries + n;
+        // On the host's own loopback the table is everybody's: once it is full, packets of others are dropped too.
+        let kept_free = if self.how == PlaceMaking::HostLoopback && tracking == Tracking::InThePath
+        {
+            limit.unwrap_or(0) / 100 * KEPT_FREE_PERCENT
+        } else {
+            0
+        };
+        let need = entries.saturating_add(n).saturating_add(kept_free);
         Some(Checked {
             row: BudgetRow {
                 id: "conntrack".to_owned(),
@@ -102,13 +113,21 @@ impl Ground<'_> {
                 need,
                 have: limit,
                 unit: "entries".to_owned(),
-                source: format!(
-                    "{entries} now, one for each connection; net.netfilter.nf_conntrack_max"
-                ),
+                source: if kept_free > 0 {
+                    format!(
+                        "{entries} now, one for each connection, {kept_free} kept free for others; net.netfilter.nf_conntrack_max"
+                    )
+                } else {
+                    format!(
+                        "{entries} now, one for each connection; net.netfilter.nf_conntrack_max"
+                    )
+                },
                 binding,
                 note: tracking.sentence().to_owned(),
             },
-            fits: limit.map_or(u64::MAX, |limit| limit.saturating_sub(entries)),
+            fits: limit.map_or(u64::MAX, |limit| {
+                limit.saturating_sub(entries).saturating_sub(kept_free)
+            }),
             cure: format!(
                 "sudo sysctl net.netfilter.nf_conntrack_max={need} (256 B and more for each entry), or run where c1m has a network namespace of its own (--place netns)"
             ),
