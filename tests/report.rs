@@ -152,6 +152,71 @@ fn the_verb_refuses_what_is_no_run() {
     assert!(message.contains("hint: "), "{message}");
 }
 
+fn verb(directory: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
+    assert_cmd::Command::new(env!("CARGO_BIN_EXE_c1m"))
+        .arg("report")
+        .arg(directory)
+        .args(more)
+        .assert()
+}
+
+/// A good report is worth more than what a damaged recording still says.
+#[test]
+fn a_damaged_recording_overwrites_no_report() {
+    let torn = |bytes: &[u8]| bytes[..bytes.len() * 2 / 3].to_vec();
+    let cut = |bytes: &[u8]| {
+        let end = torn(bytes).iter().rposition(|byte| *byte == b'\n');
+        bytes[..=end.expect("a line")].to_vec()
+    };
+    let damages: [(&str, &dyn Fn(&[u8]) -> Vec<u8>); 4] = [
+        (EVENTS, &torn),
+        (EVENTS, &cut),
+        (SAMPLES, &torn),
+        (PLAN, &torn),
+    ];
+    for (name, damage) in damages {
+        let run = copied(ARTICLE);
+        verb(run.path(), &[]).code(0);
+        let read = |name: &str| fs::read_to_string(run.path().join(name)).expect("is there");
+        let (page, result) = (read("report.md"), read("result.json"));
+        let path = run.path().join(name);
+        fs::write(&path, damage(&fs::read(&path).expect("reads"))).expect("writes");
+        let refused = verb(run.path(), &[]).code(7);
+        let said = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+        assert!(said.contains("was left as it is"), "{name}: {said}");
+        verb(run.path(), &["--dry-run"]).code(7);
+        assert_eq!(
+            (read("report.md"), read("result.json")),
+            (page.clone(), result),
+            "{name}"
+        );
+        verb(run.path(), &["--overwrite"]).code(0);
+        assert_ne!(read("report.md"), page, "{name}");
+    }
+}
+
+/// A report that was never written is made of what there is, and the exit code says that it is not whole.
+#[test]
+fn a_run_that_did_not_end_gets_its_report() {
+    let run = copied(ARTICLE);
+    let path = run.path().join(EVENTS);
+    let bytes = fs::read(&path).expect("reads");
+    fs::write(&path, &bytes[..bytes.len() / 2]).expect("writes");
+    verb(run.path(), &[]).code(7);
+    assert!(run.path().join("report.md").exists());
+}
+
+/// Copied elsewhere and called something else, a run has the same report.
+#[test]
+fn a_report_does_not_depend_on_where_its_directory_is() {
+    let run = copied(ARTICLE);
+    let (here, drawn) = report::render(run.path()).expect("renders");
+    let (there, _) = report::render(&fixture(ARTICLE)).expect("renders");
+    let page = report::markdown(&here, &drawn);
+    assert_eq!(page, report::markdown(&there, &drawn));
+    assert!(page.contains(ARTICLE), "{page}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     /// Power is lost at any byte: the report is made, and never claims that the run was held unless it came to its end.

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::caller::caller;
 use super::{Exit, Failure, output};
+use crate::record::{REPORT, RESULT};
 use crate::report::{self, ReportError};
 
 /// Makes the report of a run again, from its recording alone, and prints it.
@@ -21,6 +22,9 @@ pub(super) struct ReportArgs {
     /// Prints only; leaves the files in the directory as they are.
     #[arg(long, env = "C1M_DRY_RUN")]
     dry_run: bool,
+    /// Writes over the report that is there, even from a recording that is damaged or stops before the end of the run.
+    #[arg(long, env = "C1M_OVERWRITE")]
+    overwrite: bool,
 }
 
 /// How a report is printed.
@@ -37,6 +41,23 @@ enum Format {
 
 pub(super) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     let (report, drawn) = report::render(&args.directory).map_err(failure)?;
+    let damage = report::damage(&args.directory).map_err(failure)?;
+    let spoils = !damage.is_empty() && !args.overwrite;
+    if spoils
+        && !args.dry_run
+        && [REPORT, RESULT]
+            .iter()
+            .any(|name| args.directory.join(name).exists())
+    {
+        let why = format!(
+            "the report in {} was left as it is, because the recording is damaged: {}",
+            args.directory.display(),
+            damage.join("; ")
+        );
+        return Err(Failure::new(Exit::Invalid, why).with_hint(Some(
+            "print what can be made of it with --dry-run, or write it with --overwrite",
+        )));
+    }
     if !args.dry_run {
         report::write(&args.directory, caller(), &report, &drawn).map_err(failure)?;
     }
@@ -49,7 +70,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
         Format::Markdown => report::markdown(&report, &drawn),
     };
     output::print(&text)?;
-    Ok(Exit::Done)
+    Ok(if spoils { Exit::Invalid } else { Exit::Done })
 }
 
 fn failure(error: ReportError) -> Failure {

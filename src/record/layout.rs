@@ -47,6 +47,15 @@ pub struct RunIdentity {
     pub started: String,
 }
 
+impl RunIdentity {
+    /// The name that the run gave to its directory; nothing where the time of its start cannot be read.
+    #[must_use]
+    pub fn directory(&self) -> Option<String> {
+        let started = self.started.parse().ok()?;
+        Some(directory_name(started, &self.scenario, &self.run))
+    }
+}
+
 /// `20261123T055004Z-1m-netns-0123abcd`: sorts by time, and says what it is.
 #[must_use]
 pub fn directory_name(started: Timestamp, scenario: &str, run: &RunId) -> String {

@@ -14,7 +14,7 @@ pub use charts::{Chart, ChartError, charts};
 pub use markdown::markdown;
 pub use model::*;
 pub use text::text;
-pub use write::{ReportError, render, result, write, write_all};
+pub use write::{ReportError, damage, render, result, write, write_all};
 
 #[cfg(test)]
 mod staged;

@@ -20,8 +20,8 @@ pub struct Report {
     pub command: Vec<String>,
     /// Version of the program that ran, with the git revision.
     pub version: Option<String>,
-    /// Name of the run directory.
-    pub directory: String,
+    /// Name that the run gave to its directory, whatever the directory is called by now.
+    pub directory: Option<String>,
     /// The place, and why not the others.
     pub place: Option<PlaceChoice>,
     /// How long each phase took.

@@ -6,7 +6,7 @@ use super::analyse::analyse;
 use super::charts::{Chart, ChartError, charts};
 use super::markdown::markdown;
 use super::model::Report;
-use crate::domain::{ReportFormat, RunResult};
+use crate::domain::{Envelope, ReportFormat, RunEvent, RunResult};
 use crate::record::{self, CHARTS, Folder, Owner, REPORT, RESULT, RecordError};
 
 /// Why there is no report.
@@ -55,6 +55,30 @@ pub fn render(dir: &Path) -> Result<(Report, Vec<Chart>), ReportError> {
         Vec::new()
     };
     Ok((report, drawn))
+}
+
+/// What is damaged or missing in the recording of a run directory, one sentence each; empty for a whole one.
+///
+/// # Errors
+/// When the directory holds no recording.
+pub fn damage(dir: &Path) -> Result<Vec<String>, ReportError> {
+    let recording = record::read(dir)?;
+    let gaps = [
+        recording.identity.gap(),
+        recording.facts.gap(),
+        recording.summary.gap(),
+    ];
+    let gaps = gaps.into_iter().flatten().map(str::to_owned);
+    let ended = |envelope: &Envelope| matches!(envelope.event, RunEvent::Ended { .. });
+    let stops = (!recording.events.iter().any(ended))
+        .then(|| "the recording stops before the end of the run".to_owned());
+    Ok(recording
+        .damage
+        .iter()
+        .cloned()
+        .chain(gaps)
+        .chain(stops)
+        .collect())
 }
 
 /// Reads a run directory, and writes `result.json` into it, and of `report.md` and the charts what its scenario asks for; what is written is given to

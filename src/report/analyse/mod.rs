@@ -14,7 +14,7 @@ mod verdict;
 use std::collections::BTreeMap;
 
 use crate::domain::{ConnCount, ConntrackSample, Mark, Reading, Role, Sample};
-use crate::record::Recording;
+use crate::record::{Recording, RunIdentity};
 
 use super::model::{Counted, Guard, Loss, MemoryDetail, Report, WorkerDetail};
 use memory::Span;
@@ -85,10 +85,10 @@ pub fn analyse(recording: &Recording) -> Report {
             .started
             .as_ref()
             .map(|(_, _, version)| version.clone()),
-        directory: recording.path.file_name().map_or_else(
-            || ".".to_owned(),
-            |name| name.to_string_lossy().into_owned(),
-        ),
+        directory: recording
+            .identity
+            .present()
+            .and_then(RunIdentity::directory),
         guard: story.guard.as_ref().and_then(|guard| {
             Some(Guard {
                 reason: guard.reason.clone(),

@@ -1,6 +1,6 @@
 //! The section on the machine and the settings in force.
 
-use super::page::{Column, Page};
+use super::page::{Column, Page, code};
 use crate::domain::{HostFacts, Limit, Reading, RestoreOutcome, SettingRecord, SettingScope};
 use crate::report::model::Report;
 use crate::report::number::grouped;
@@ -153,7 +153,7 @@ fn settings(page: &mut Page, report: &Report) {
     let mut rows: Vec<Vec<String>> = Vec::new();
     for record in &report.settings {
         let cells = vec![
-            format!("`{}`", record.change.key),
+            code(&record.change.key),
             or_absent(&record.before),
             record.change.wanted.to_string(),
             record

@@ -1,6 +1,6 @@
 //! The sections on what was built, what it needed, and how it was measured and can be repeated.
 
-use super::page::{Column, Page};
+use super::page::{Column, Page, code};
 use crate::domain::{
     Binding, Phase, PhaseTime, PlaceMaking, PlannedWorker, PortChoice, Reading, Role, RunSummary,
     VerifyShare, WorkerId, WorkerSpec, verify_of,
@@ -275,9 +275,9 @@ pub(super) fn section(page: &mut Page, report: &Report) {
         page.code("sh", &[command(&report.command)]);
     }
     page.block(&format!(
-        "Program: {}. The scenario with every default applied is in `scenario.resolved.yaml`, the plan in `plan.json`; run directory `{}`.",
+        "Program: {}. The scenario with every default applied is in `scenario.resolved.yaml`, the plan in `plan.json`; run directory {}.",
         report.version.as_deref().map_or_else(|| "version unknown".to_owned(), |version| format!("`c1m {version}`")),
-        report.directory
+        report.directory.as_deref().map_or_else(|| "unknown".to_owned(), code)
     ));
 }
 

@@ -6,7 +6,7 @@ mod memory;
 mod method;
 mod page;
 
-use page::{Column, Page};
+use page::{Column, Page, code};
 
 use super::charts::Chart;
 use super::headline::headline;
@@ -59,7 +59,7 @@ fn verdict(page: &mut Page, report: &Report) {
     page.list(hints);
     let told = |name: &str, value: &Option<String>| {
         let value = value.as_deref().unwrap_or("unknown");
-        format!("{name} `{value}`")
+        format!("{name} {}", code(value))
     };
     page.block(&format!(
         "{}, {}, started {}, {}, {}.",
@@ -98,7 +98,7 @@ fn thresholds(page: &mut Page, report: &Report) {
             };
             let unit = threshold.unit();
             vec![
-                format!("`{}`", threshold.name),
+                code(&threshold.name),
                 format!("{sign} {}", with_unit(threshold.bound, unit)),
                 threshold.measured.map_or_else(
                     || "unknown".to_owned(),

@@ -36,7 +36,7 @@ impl Page {
     pub(super) fn list(&mut self, entries: impl IntoIterator<Item = String>) {
         let entries: Vec<String> = entries
             .into_iter()
-            .map(|entry| format!("- {entry}"))
+            .map(|entry| format!("- {}", one_line(&entry)))
             .collect();
         if !entries.is_empty() {
             self.block(&entries.join("\n"));
@@ -45,7 +45,10 @@ impl Page {
 
     /// Text as it is.
     pub(super) fn code(&mut self, language: &str, lines: &[String]) {
-        self.block(&format!("```{language}\n{}\n```", lines.join("\n")));
+        let text = lines.join("\n");
+        // A fence is longer than any run of its letter in the text.
+        let fence = "`".repeat(longest_run(&text).max(2) + 1);
+        self.block(&format!("{fence}{language}\n{text}\n{fence}"));
     }
 
     /// A table; nothing where it has no row.
@@ -79,7 +82,59 @@ impl Page {
     }
 }
 
-/// A bar would end the cell, a line feed the table.
+/// A name or a value out of a scenario or a command, set as code: nothing in it is taken for markdown.
+pub(super) fn code(text: &str) -> String {
+    let text = one_line(text);
+    match longest_run(&text) {
+        0 if !text.is_empty() => format!("`{text}`"),
+        run => {
+            // CommonMark takes one space off on each side.
+            let fence = "`".repeat(run + 1);
+            format!("{fence} {text} {fence}")
+        }
+    }
+}
+
+/// The longest run of backticks.
+fn longest_run(text: &str) -> usize {
+    text.split(|letter| letter != '`')
+        .map(str::len)
+        .max()
+        .unwrap_or(0)
+}
+
+/// A line feed would end a list's entry, a cell or a span.
+fn one_line(text: &str) -> String {
+    text.replace(['\n', '\r'], " ")
+}
+
+/// A bar would end the cell.
 fn escaped(cell: &str) -> String {
-    cell.replace('|', "\\|").replace('\n', " ")
+    one_line(cell).replace('|', "\\|")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_markdown_in_it_stays_a_name() {
+        assert_eq!(code("1m-netns"), "`1m-netns`");
+        assert_eq!(code("**a** [b](c) <i>"), "`**a** [b](c) <i>`");
+        assert_eq!(code("a`b"), "`` a`b ``");
+        assert_eq!(code("``"), "``` `` ```");
+        assert_eq!(code("a\n# b"), "`a # b`");
+    }
+
+    #[test]
+    fn nothing_in_a_text_ends_its_block() {
+        let mut page = Page::default();
+        page.code("sh", &["echo '```'".to_owned()]);
+        page.list(["one\n# two".to_owned()]);
+        page.table(&[("a", Column::Left)], &[vec!["b|c\nd".to_owned()]]);
+        assert_eq!(
+            page.finish(),
+            "````sh\necho '```'\n````\n\n- one # two\n\n| a |\n| --- |\n| b\\|c d |\n"
+        );
+    }
 }
