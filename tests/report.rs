@@ -168,19 +168,24 @@ fn a_damaged_recording_overwrites_no_report() {
         let end = torn(bytes).iter().rposition(|byte| *byte == b'\n');
         bytes[..=end.expect("a line")].to_vec()
     };
-    let damages: [(&str, &dyn Fn(&[u8]) -> Vec<u8>); 4] = [
-        (EVENTS, &torn),
-        (EVENTS, &cut),
-        (SAMPLES, &torn),
-        (PLAN, &torn),
-    ];
-    for (name, damage) in damages {
+    for (name, between_lines) in [
+        (EVENTS, false),
+        (EVENTS, true),
+        (SAMPLES, false),
+        (PLAN, false),
+    ] {
         let run = copied(ARTICLE);
         verb(run.path(), &[]).code(0);
         let read = |name: &str| fs::read_to_string(run.path().join(name)).expect("is there");
         let (page, result) = (read("report.md"), read("result.json"));
         let path = run.path().join(name);
-        fs::write(&path, damage(&fs::read(&path).expect("reads"))).expect("writes");
+        let bytes = fs::read(&path).expect("reads");
+        let damaged = if between_lines {
+            cut(&bytes)
+        } else {
+            torn(&bytes)
+        };
+        fs::write(&path, damaged).expect("writes");
         let refused = verb(run.path(), &[]).code(7);
         let said = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
         assert!(said.contains("was left as it is"), "{name}: {said}");

@@ -259,7 +259,17 @@ fn manual_and_completions_know_every_verb() {
     let page = command.assert().code(0).get_output().stdout.clone();
     let page = String::from_utf8(page).expect("text");
     for verb in [
-        "bench", "clean", "count", "doctor", "observe", "plan", "report", "restore", "run",
+        "bench",
+        "clean",
+        "count",
+        "doctor",
+        "init",
+        "observe",
+        "plan",
+        "report",
+        "restore",
+        "run",
+        "scenarios",
         "validate",
     ] {
         assert!(

@@ -2,17 +2,21 @@
 //! a process of its own; ratios are best against best and median against median.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::{env, fs, process};
+use std::{env, fs};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::{Exit, Failure, output};
+use super::pipeline::random_number;
+use super::scenario_args::{PlaceArg, connections};
+use super::{Exit, Failure, machine, output};
 use crate::domain::RunResult;
 use crate::record::RESULT;
+use crate::scenario::{self, Override};
 
 /// Measures engines and variants side by side, alternating, and prints ratios to the first.
 #[derive(Debug, Args)]
@@ -23,6 +27,7 @@ pub(super) struct BenchArgs {
         long,
         value_name = "COUNT",
         default_value = "200000",
+        value_parser = connections,
         env = "C1M_CONNECTIONS"
     )]
     connections: String,
@@ -30,8 +35,8 @@ pub(super) struct BenchArgs {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100), env = "C1M_ROUNDS")]
     rounds: u32,
     /// Where to run.
-    #[arg(long, default_value = "auto", env = "C1M_PLACE")]
-    place: String,
+    #[arg(long, value_enum, default_value = "auto", env = "C1M_PLACE")]
+    place: PlaceArg,
     /// The variants, by name; the first is what the others are compared with.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Variant::Epoll, Variant::Tokio], env = "C1M_VARIANTS")]
     variants: Vec<Variant>,
@@ -102,6 +107,18 @@ impl Variant {
     }
 }
 
+/// What every run of a variant sets: no hold and no proof, because the ramp is what is measured.
+const FIXED_SETS: [&str; 2] = ["hold=0s", "verify=none"];
+
+/// Variables that would make another scenario of a run, or no run at all.
+const OTHER_SCENARIOS: [&str; 5] = [
+    "C1M_SCENARIO",
+    "C1M_FIT",
+    "C1M_HOLD",
+    "C1M_SET",
+    "C1M_DRY_RUN",
+];
+
 /// What is run in turn.
 enum Entrant {
     Ours { name: String, sets: Vec<String> },
@@ -124,6 +141,7 @@ struct Row {
 
 pub(super) fn run(args: &BenchArgs) -> Result<Exit, Failure> {
     let entrants = entrants(args)?;
+    check(args, &entrants)?;
     let mut rates: Vec<Vec<f64>> = vec![Vec::new(); entrants.len()];
     let mut results: Vec<Option<RunResult>> = vec![None; entrants.len()];
     for round in 1..=args.rounds {
@@ -155,6 +173,36 @@ pub(super) fn run(args: &BenchArgs) -> Result<Exit, Failure> {
     };
     output::print(&text)?;
     Ok(Exit::Done)
+}
+
+/// Every variant is understood and fits before the first of them runs: the last may be the wrong one, and it would come to
+/// light after half an hour.
+fn check(args: &BenchArgs, entrants: &[Entrant]) -> Result<(), Failure> {
+    let facts = machine::look()?;
+    for entrant in entrants {
+        let Entrant::Ours { name, sets } = entrant else {
+            continue;
+        };
+        let wrong = |exit: Exit, why: &dyn std::fmt::Display| {
+            Failure::new(exit, format!("variant {name}: {why}"))
+        };
+        let mut changes = vec![
+            Override::from_flag("-n", "connections", &args.connections),
+            Override::from_flag("--place", "place", args.place.name()),
+        ];
+        for set in FIXED_SETS
+            .iter()
+            .copied()
+            .chain(sets.iter().map(String::as_str))
+        {
+            let change = Override::from_assignment(set).map_err(|why| wrong(Exit::Usage, &why))?;
+            changes.push(change);
+        }
+        let scenario =
+            scenario::built_in(&changes).map_err(|errors| wrong(Exit::Scenario, &errors))?;
+        machine::plan(&scenario, &facts).map_err(|failure| wrong(failure.exit(), &failure))?;
+    }
+    Ok(())
 }
 
 fn entrants(args: &BenchArgs) -> Result<Vec<Entrant>, Failure> {
@@ -194,21 +242,19 @@ impl Entrant {
 }
 
 /// One run without hold and proof, in a process of its own: what an earlier run has left in this process cannot matter.
-fn one_run(args: &BenchArgs, name: &str, sets: &[String]) -> anyhow::Result<RunResult> {
-    let results = env::temp_dir().join(format!("c1m-bench-{}", process::id()));
+fn one_run(args: &BenchArgs, name: &str, sets: &[String]) -> Result<RunResult, Failure> {
+    let results = env::temp_dir().join(format!("c1m-bench-{:08x}", random_number()));
+    // Made here, for its owner alone: a folder that somebody else has put there is no place for results.
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&results)
+        .with_context(|| format!("cannot make {}", results.display()))?;
     let program = env::current_exe().context("cannot find the program itself")?;
     let mut command = Command::new(program);
     command
-        .args([
-            "run",
-            "--hold",
-            "0s",
-            "--progress",
-            "none",
-            "--set",
-            "verify=none",
-        ])
-        .args(["--place", &args.place, "-n", &args.connections])
+        .args(["run", "--progress", "none"])
+        .args(FIXED_SETS.iter().flat_map(|set| ["--set", set]))
+        .args(["--place", args.place.name(), "-n", &args.connections])
         .arg("--results-dir")
         .arg(&results)
         .stdin(Stdio::null())
@@ -216,17 +262,45 @@ fn one_run(args: &BenchArgs, name: &str, sets: &[String]) -> anyhow::Result<RunR
     for set in sets {
         command.args(["--set", set]);
     }
+    // What is checked beforehand is what runs.
+    for variable in OTHER_SCENARIOS {
+        command.env_remove(variable);
+    }
     let status = command
         .status()
         .with_context(|| format!("cannot start a run of {name}"))?;
     let outcome = if status.success() {
-        read_result(&results)
+        read_result(&results).map_err(Failure::from)
     } else {
-        Err(anyhow::anyhow!("a run of {name} ended with {status}"))
+        Err(Failure::new(
+            exit_of(status.code()),
+            format!("a run of {name} ended with {status}"),
+        ))
     };
-    fs::remove_dir_all(&results)
-        .with_context(|| format!("cannot remove {}", results.display()))
-        .and(outcome)
+    let removed = fs::remove_dir_all(&results)
+        .with_context(|| format!("cannot remove {}", results.display()));
+    let result = outcome?;
+    removed?;
+    Ok(result)
+}
+
+/// The exit of a run is the exit of the bench: a host that cannot is no failure of the program.
+fn exit_of(code: Option<i32>) -> Exit {
+    [
+        Exit::Usage,
+        Exit::Scenario,
+        Exit::HostCannot,
+        Exit::Provision,
+        Exit::Missed,
+        Exit::Invalid,
+        Exit::TimedOut,
+        Exit::HostChanged,
+        Exit::Interrupted,
+        Exit::Terminated,
+    ]
+    .into_iter()
+    .find(|exit| code == Some(i32::from(exit.code())))
+    .unwrap_or(Exit::Failed)
 }
 
 fn read_result(results: &Path) -> anyhow::Result<RunResult> {

@@ -12,6 +12,7 @@ mod exit;
 mod failure;
 mod format;
 mod image;
+mod init;
 mod machine;
 mod man;
 mod observe;
@@ -24,15 +25,16 @@ mod restore;
 mod run;
 mod runtime_args;
 mod scenario_args;
+mod scenarios;
 mod schema;
 mod server;
 mod validate;
+mod variables;
 mod worker;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
-use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -71,6 +73,7 @@ enum Verb {
     Count(count::CountArgs),
     Doctor(Box<doctor::DoctorArgs>),
     Image(image::ImageArgs),
+    Init(init::InitArgs),
     Man(man::ManArgs),
     Observe(observe::ObserveArgs),
     Plan(Box<plan::PlanArgs>),
@@ -79,6 +82,7 @@ enum Verb {
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
     Run(Box<run::RunArgs>),
+    Scenarios(scenarios::ScenariosArgs),
     Schema(schema::SchemaArgs),
     Server(server::ServerArgs),
     Validate(validate::ValidateArgs),
@@ -90,8 +94,9 @@ const VERSION: &str = env!("C1M_VERSION");
 /// Parses the command line, does what it says, and tells how to exit.
 #[must_use]
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
+    let arguments: Vec<OsString> = arguments.collect();
     let parsed = command()
-        .try_get_matches_from(arguments)
+        .try_get_matches_from(&arguments)
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
@@ -99,6 +104,12 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
             let help = !error.use_stderr();
             // Nothing can be done when even the usage message cannot be written.
             let _ = error.print();
+            if let Some(variable) = variables::behind(&error, &mut command(), &arguments) {
+                let _ = writeln!(
+                    io::stderr().lock(),
+                    "The value comes from the variable {variable}."
+                );
+            }
             return if help { Exit::Done } else { Exit::Usage };
         }
     };
@@ -111,6 +122,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
         Verb::Count(args) => count::run(args),
         Verb::Doctor(args) => doctor::run(args),
         Verb::Image(args) => image::run(args),
+        Verb::Init(args) => init::run(args),
         Verb::Man(args) => man::run(args),
         Verb::Observe(args) => observe::run(args),
         Verb::Plan(args) => plan::run(args),
@@ -118,6 +130,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
         Verb::Restore(args) => restore::run(args),
         Verb::Worker(args) => worker::run(args),
         Verb::Run(args) => run::run(args, cli.global.quiet),
+        Verb::Scenarios(args) => scenarios::run(args),
         Verb::Schema(args) => schema::run(args),
         Verb::Server(args) => server::run(args),
         Verb::Validate(args) => validate::run(args),
@@ -142,7 +155,7 @@ fn command() -> clap::Command {
 fn taking_switches(command: clap::Command) -> clap::Command {
     command
         .mut_args(|arg| match arg.get_action() {
-            ArgAction::SetTrue => arg.value_parser(FalseyValueParser::new()),
+            ArgAction::SetTrue => arg.value_parser(variables::switch),
             _ => arg,
         })
         .mut_subcommands(taking_switches)

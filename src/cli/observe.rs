@@ -49,6 +49,7 @@ pub(super) struct ObserveArgs {
 const HEADING_EVERY: u64 = 20;
 
 pub(super) fn run(args: &ObserveArgs) -> Result<Exit, Failure> {
+    must_be_there(&args.pids)?;
     let mut out: Box<dyn Write> = match &args.out {
         Some(path) => {
             let file =
@@ -136,6 +137,15 @@ pub(super) fn run(args: &ObserveArgs) -> Result<Exit, Failure> {
         "what observing cost"
     );
     Ok(Exit::Done)
+}
+
+/// A process that is not there has nothing but gaps: most likely its number is mistyped.
+fn must_be_there(pids: &[u32]) -> Result<(), Failure> {
+    let there = |pid: &u32| Path::new("/proc").join(pid.to_string()).exists();
+    pids.iter().find(|pid| !there(pid)).map_or(Ok(()), |pid| {
+        let why = format!("cannot observe process {pid}: there is no such process here");
+        Err(Failure::new(Exit::Failed, why))
+    })
 }
 
 fn proc_net(args: &ObserveArgs, window: Option<&NamespaceWindow>) -> PathBuf {

@@ -167,7 +167,10 @@ pub(super) fn conduct(
             plan: &plan,
             directory,
             started: started.to_string(),
-            command: env::args().collect(),
+            // A path need not be UTF-8, and a report is text.
+            command: env::args_os()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect(),
             version: super::VERSION.to_owned(),
             tuning,
         },

@@ -229,7 +229,7 @@ impl Plain {
 
 fn json_line(news: &Progress) {
     let value = match news {
-        Progress::Recording { directory } => json!({ "recording": directory }),
+        Progress::Recording { directory } => json!({ "recording": directory.to_string_lossy() }),
         Progress::Phase(phase) => json!({ "phase": phase }),
         Progress::Note(text) => json!({ "note": text }),
         Progress::Warning(text) => json!({ "warning": text }),

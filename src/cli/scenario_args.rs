@@ -1,23 +1,27 @@
 //! Which scenario, and what the command line changes in it: shared by every verb that takes a scenario.
 
+use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 
 use super::{Exit, Failure};
 use crate::scenario::{self, Override, Scenario};
 
-/// A scenario and what is changed in it.
+/// A scenario and what is changed in it, as it is given.
 #[derive(Debug, Default, Clone, Args)]
-pub(super) struct ScenarioArgs {
-    /// The scenario file; without one, 1,024,000 connections or as many as fit.
+pub(super) struct Given {
+    /// The name of a scenario that comes with the program (c1m scenarios), or a file; without one, 1,024,000 connections or
+    /// as many as fit. What has a slash or ends in .yaml is a file.
     #[arg(value_name = "SCENARIO", env = "C1M_SCENARIO")]
     pub(super) scenario: Option<PathBuf>,
     /// How many connections.
-    #[arg(short = 'n', long, value_name = "COUNT", env = "C1M_CONNECTIONS")]
+    #[arg(short = 'n', long, value_name = "COUNT", value_parser = connections, env = "C1M_CONNECTIONS")]
     pub(super) connections: Option<String>,
     /// How long to hold them, such as 60s.
-    #[arg(long, value_name = "DURATION", env = "C1M_HOLD")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, env = "C1M_HOLD")]
     pub(super) hold: Option<String>,
     /// Where to run.
     #[arg(long, value_enum, env = "C1M_PLACE")]
@@ -33,6 +37,59 @@ pub(super) struct ScenarioArgs {
         value_delimiter = '\n'
     )]
     pub(super) set: Vec<String>,
+}
+
+/// A scenario and what is changed in it, with what came from the environment rather than from the command line: an error
+/// names the one that the user has to change.
+#[derive(Debug, Default, Clone)]
+pub(super) struct ScenarioArgs {
+    given: Given,
+    from_environment: BTreeSet<&'static str>,
+}
+
+/// The arguments that change a scenario: how each is called inside the program, on the command line, in the environment.
+const CHANGES: [(&str, &str, &str); 5] = [
+    ("connections", "-n", "C1M_CONNECTIONS"),
+    ("hold", "--hold", "C1M_HOLD"),
+    ("place", "--place", "C1M_PLACE"),
+    ("fit", "--fit", "C1M_FIT"),
+    ("set", "--set", "C1M_SET"),
+];
+
+impl Deref for ScenarioArgs {
+    type Target = Given;
+
+    fn deref(&self) -> &Given {
+        &self.given
+    }
+}
+
+impl Args for ScenarioArgs {
+    fn augment_args(command: Command) -> Command {
+        Given::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Given::augment_args_for_update(command)
+    }
+}
+
+impl FromArgMatches for ScenarioArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut args = Self::default();
+        args.update_from_arg_matches(matches)?;
+        Ok(args)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.given = Given::from_arg_matches(matches)?;
+        self.from_environment = CHANGES
+            .iter()
+            .map(|(id, _, _)| *id)
+            .filter(|id| matches.value_source(id) == Some(ValueSource::EnvVariable))
+            .collect();
+        Ok(())
+    }
 }
 
 /// A place by its name on the command line.
@@ -51,7 +108,8 @@ pub(super) enum PlaceArg {
 }
 
 impl PlaceArg {
-    const fn name(self) -> &'static str {
+    /// As a scenario says it.
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Docker => "docker",
@@ -68,7 +126,7 @@ impl ScenarioArgs {
     pub(super) fn load(&self) -> Result<Scenario, Failure> {
         let changes = self.changes()?;
         match &self.scenario {
-            Some(path) => scenario::load(path, &changes),
+            Some(name) => scenario::find(name, &changes),
             None => scenario::built_in(&changes),
         }
         .map_err(|errors| Failure::new(Exit::Scenario, errors))
@@ -77,22 +135,70 @@ impl ScenarioArgs {
     fn changes(&self) -> Result<Vec<Override>, Failure> {
         let mut changes = Vec::new();
         if let Some(count) = &self.connections {
-            changes.push(Override::from_flag("-n", "connections", count));
+            changes.push(self.change("connections", count));
         }
         if let Some(hold) = &self.hold {
-            changes.push(Override::from_flag("--hold", "hold", hold));
+            changes.push(self.change("hold", hold));
         }
         if let Some(place) = self.place {
-            changes.push(Override::from_flag("--place", "place", &place.name()));
+            changes.push(self.change("place", place.name()));
         }
         if self.fit {
-            changes.push(Override::from_flag("--fit", "fit", &"yes"));
+            changes.push(self.change("fit", "yes"));
         }
         for text in &self.set {
-            let change = Override::from_assignment(text)
-                .map_err(|error| Failure::new(Exit::Usage, error))?;
-            changes.push(change);
+            let change = Override::from_assignment(text).map_err(|error| {
+                Failure::new(Exit::Usage, format!("{}: {error}", self.called("set")))
+            })?;
+            changes.push(Override {
+                given_as: self.given_as("set", text),
+                ..change
+            });
         }
         Ok(changes)
     }
+
+    fn change(&self, key: &str, value: &str) -> Override {
+        Override {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            given_as: self.given_as(key, value),
+        }
+    }
+
+    /// As the user wrote it: `-n 1000`, or `C1M_CONNECTIONS=1000`.
+    fn given_as(&self, id: &str, value: &str) -> String {
+        let join = if self.from_environment.contains(id) {
+            '='
+        } else {
+            ' '
+        };
+        format!("{}{join}{value}", self.called(id))
+    }
+
+    /// How the user gave the argument `id`: by a flag, or by a variable.
+    fn called(&self, id: &str) -> &'static str {
+        let (_, flag, variable) = CHANGES
+            .iter()
+            .find(|(known, _, _)| *known == id)
+            .copied()
+            .unwrap_or_default();
+        if self.from_environment.contains(id) {
+            variable
+        } else {
+            flag
+        }
+    }
+}
+
+/// A number of connections, as a scenario takes it: what is wrong with it by itself is an error of the command line.
+pub(super) fn connections(text: &str) -> Result<String, String> {
+    match scenario::read_count(text)? {
+        0 => Err("at least 1 connection is needed".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+fn duration(text: &str) -> Result<String, String> {
+    scenario::read_duration(text).map(|_| text.to_owned())
 }

@@ -14,7 +14,7 @@ use crate::scenario::{self, Override, Scenario, ScenarioErrors};
 /// Checks scenario files: every error of each, with line, column and what was probably meant.
 #[derive(Debug, Args)]
 pub(super) struct ValidateArgs {
-    /// The files.
+    /// The files, or names of scenarios that come with the program.
     #[arg(value_name = "SCENARIO", required = true)]
     scenarios: Vec<PathBuf>,
     /// Sets a key of each scenario first, such as server.engine=tokio; repeatable.
@@ -50,7 +50,7 @@ pub(super) fn run(args: &ValidateArgs) -> Result<Exit, Failure> {
     let findings: Vec<Finding> = args
         .scenarios
         .iter()
-        .map(|path| match scenario::load(path, &overrides) {
+        .map(|path| match scenario::find(path, &overrides) {
             Ok(scenario) => Finding::Valid(Box::new(scenario)),
             Err(errors) => Finding::Invalid(errors),
         })

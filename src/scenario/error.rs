@@ -56,6 +56,8 @@ impl Origin {
     /// The origin of `place` in `text`, where overrides were given as `given`.
     pub(super) fn of(place: Place, text: &str, given: &[String]) -> Self {
         match place {
+            // The built-in scenario has no line to show.
+            Place::File { .. } if text.is_empty() => Self::File,
             Place::File {
                 line,
                 column,
@@ -104,7 +106,7 @@ impl ScenarioErrors {
         };
         match &error.origin {
             Origin::File => {
-                write!(out, "{}: {}", self.file, error.message)?;
+                write!(out, "{}: {key}{}", self.file, error.message)?;
                 error
                     .hint
                     .iter()

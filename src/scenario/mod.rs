@@ -10,6 +10,7 @@ mod raw;
 mod resolve;
 mod schema;
 mod settings;
+mod shipped;
 mod suggest;
 mod tree;
 mod write;
@@ -17,9 +18,11 @@ mod write;
 pub use error::{Origin, ScenarioError, ScenarioErrors};
 pub use load::{DEFAULT_NAME, Override, built_in, load, parse};
 pub use model::{ClientGroup, PlaceWish, Ramp, Scenario, ServerPart};
+pub use quantity::{read_count, read_duration};
 pub use resolve::DEFAULT_CONNECTIONS;
 pub use schema::schema;
 pub use settings::{KNOWN_SETTINGS, KnownSetting, known_setting};
+pub use shipped::{SHIPPED, Shipped, TEMPLATE, find};
 pub use write::to_yaml;
 
 /// The scenario of a run without a file or any flag: 1,024,000 connections, or as many as fit.

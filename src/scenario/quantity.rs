@@ -50,6 +50,26 @@ pub(super) trait Quantity: Sized {
     fn read(value: &Value) -> Result<Self, String>;
 }
 
+/// A number of things, as a scenario file may say it.
+///
+/// # Errors
+/// What is expected instead.
+pub fn read_count(text: &str) -> Result<u64, String> {
+    CountText::read(&text.into()).map(|count| count.0)
+}
+
+/// A length of time, as a scenario file may say it.
+///
+/// # Errors
+/// What is expected instead.
+pub fn read_duration(text: &str) -> Result<Duration, String> {
+    // A number by itself is told that it has no unit.
+    let bare = text
+        .parse::<u64>()
+        .map_or_else(|_| text.into(), Value::from);
+    DurationText::read(&bare).map(|duration| duration.0)
+}
+
 /// Checks `value` as the quantity that a schema calls `format`.
 pub(super) fn check(format: &str, value: &Value) -> Result<(), String> {
     match format {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::raw::{
     RawAcceptors, RawBound, RawClients, RawGroup, RawKeepalive, RawNetwork, RawPlace, RawProbes,
-    RawScenario, RawServer, RawSetting, RawVerify, RawVerifyName,
+    RawRamp, RawScenario, RawServer, RawSetting, RawVerify, RawVerifyName,
 };
 use super::suggest::did_you_mean;
 use super::{ClientGroup, PlaceWish, Ramp, Scenario, ServerPart};
@@ -83,42 +83,25 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
     let asked = raw.connections.map(|count| count.0);
     check_name(&raw, &mut wrong);
     check_thresholds(&raw, &mut wrong);
-    if asked == Some(0) {
-        wrong.push(Contradiction::at(
-            &["connections"],
-            "no connections at all: at least 1 is needed",
-        ));
-    }
+    check_connections(asked, &mut wrong);
     let groups = groups(&clients, asked, targets, &mut wrong);
-    check_size(&groups, targets, &mut wrong);
+    let sized_by: &[&str] = if clients.groups.is_some() {
+        &["clients", "groups"]
+    } else {
+        &["connections"]
+    };
+    check_size(&groups, targets, sized_by, &mut wrong);
     let holds = capacity(&groups, targets);
     let connections = asked.unwrap_or(holds);
     if clients.groups.is_some() && connections > holds && asked.is_some() {
         wrong.push(too_few_four_tuples(connections, holds, &groups, targets));
     }
-    let server = ServerPart {
-        backlog: server.backlog.max(
-            if server.service.accepts() || raw.server.as_ref().is_some_and(|s| s.backlog.is_some())
-            {
-                0
-            } else {
-                u32::try_from(connections)
-                    .unwrap_or(LARGEST_BACKLOG)
-                    .min(LARGEST_BACKLOG)
-            },
-        ),
-        ..server
-    };
-    let raw_ramp = raw.ramp.unwrap_or_default();
-    let connect_timeout = raw_ramp
-        .connect_timeout
-        .map_or(Duration::from_secs(10), |d| d.0);
-    if connect_timeout.is_zero() || u32::try_from(connect_timeout.as_millis()).is_err() {
-        wrong.push(Contradiction::at(
-            &["ramp", "connect_timeout"],
-            "a handshake needs at least 1ms and gets at most 1000h",
-        ));
-    }
+    let server = with_queue(
+        server,
+        raw.server.as_ref().and_then(|s| s.backlog),
+        connections,
+    );
+    let ramp = ramp(raw.ramp.as_ref(), &mut wrong);
     let verify = verify(raw.verify.as_ref(), &mut wrong);
     let client_keepalive = keepalive(clients.keepalive.as_ref(), "clients", &mut wrong);
     if !server.service.answers() && verify != VerifyShare::None && raw.verify.is_some() {
@@ -135,11 +118,7 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
         description: raw.description.unwrap_or_default(),
         connections: ConnCount::new(connections),
         fit: raw.fit.is_some_and(super::quantity::Switch::is_on),
-        ramp: Ramp {
-            rate: raw_ramp.rate.and_then(|rate| rate.0),
-            in_flight: raw_ramp.in_flight.unwrap_or(DEFAULT_IN_FLIGHT),
-            connect_timeout,
-        },
+        ramp,
         hold: raw.hold.map_or(Duration::from_secs(60), |hold| hold.0),
         place: place(raw.place),
         network: match raw.network {
@@ -181,6 +160,48 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
     }
 }
 
+fn check_connections(asked: Option<u64>, wrong: &mut Vec<Contradiction>) {
+    if asked == Some(0) {
+        wrong.push(Contradiction::at(
+            &["connections"],
+            "no connections at all: at least 1 is needed",
+        ));
+    }
+}
+
+/// A server that does not accept keeps all of `connections` in its queue, unless the scenario says how long that is.
+fn with_queue(server: ServerPart, said: Option<u32>, connections: u64) -> ServerPart {
+    if server.service.accepts() || said.is_some() {
+        return server;
+    }
+    let all = u32::try_from(connections)
+        .unwrap_or(LARGEST_BACKLOG)
+        .min(LARGEST_BACKLOG);
+    ServerPart {
+        backlog: server.backlog.max(all),
+        ..server
+    }
+}
+
+fn ramp(raw: Option<&RawRamp>, wrong: &mut Vec<Contradiction>) -> Ramp {
+    let connect_timeout = raw
+        .and_then(|ramp| ramp.connect_timeout)
+        .map_or(Duration::from_secs(10), |timeout| timeout.0);
+    if connect_timeout.is_zero() || u32::try_from(connect_timeout.as_millis()).is_err() {
+        wrong.push(Contradiction::at(
+            &["ramp", "connect_timeout"],
+            "a handshake needs at least 1ms and gets at most 1000h",
+        ));
+    }
+    Ramp {
+        rate: raw.and_then(|ramp| ramp.rate).and_then(|rate| rate.0),
+        in_flight: raw
+            .and_then(|ramp| ramp.in_flight)
+            .unwrap_or(DEFAULT_IN_FLIGHT),
+        connect_timeout,
+    }
+}
+
 /// A name stands on one line of a report and in the name of a directory.
 fn check_name(raw: &RawScenario, wrong: &mut Vec<Contradiction>) {
     let Some(name) = &raw.name else { return };
@@ -214,8 +235,13 @@ fn check_thresholds(raw: &RawScenario, wrong: &mut Vec<Contradiction>) {
     }
 }
 
-/// No plan is made for topologies beyond all reason.
-fn check_size(groups: &[ClientGroup], targets: u64, wrong: &mut Vec<Contradiction>) {
+/// No plan is made for topologies beyond all reason; `sized_by` is the key that says how large this one is.
+fn check_size(
+    groups: &[ClientGroup],
+    targets: u64,
+    sized_by: &[&str],
+    wrong: &mut Vec<Contradiction>,
+) {
     let hosts: u64 = groups.iter().map(|group| u64::from(group.hosts)).sum();
     let interfaces: u64 = groups
         .iter()
@@ -234,7 +260,7 @@ fn check_size(groups: &[ClientGroup], targets: u64, wrong: &mut Vec<Contradictio
     ] {
         if count > most {
             wrong.push(Contradiction::at(
-                &["clients", "groups"],
+                sized_by,
                 format!(
                     "{} {what} are more than c1m plans for ({})",
                     ConnCount::new(count),

@@ -192,7 +192,8 @@ impl Node {
         }
     }
 
-    /// Puts `value` where `path` leads, making maps on the way. A list can be indexed, not grown.
+    /// Puts `value` where `path` leads, making maps and lists on the way: a number is an item of a list. A list grows by one
+    /// item at its end.
     pub(super) fn set(&mut self, path: &[String], value: Self) -> Result<(), String> {
         let Some((first, rest)) = path.split_first() else {
             *self = value;
@@ -200,10 +201,7 @@ impl Node {
         };
         let place = value.place;
         if matches!(&self.content, Content::Scalar(_)) {
-            *self = Self {
-                content: Content::Map(Vec::new()),
-                place,
-            };
+            *self = Self::to_hold(first, place);
         }
         match &mut self.content {
             Content::Map(entries) => {
@@ -212,35 +210,46 @@ impl Node {
                 {
                     return child.set(rest, value);
                 }
-                let mut child = Self {
-                    content: Content::Map(Vec::new()),
-                    place,
-                };
-                child.set(rest, value)?;
-                entries.push((
-                    Key {
-                        name: first.clone(),
-                        place,
-                    },
-                    child,
-                ));
+                let child = Self::leading_to(rest, value)?;
+                let name = first.clone();
+                entries.push((Key { name, place }, child));
                 Ok(())
             }
             Content::List(items) => {
                 let count = items.len();
-                let item = first
-                    .parse::<usize>()
-                    .ok()
-                    .and_then(|index| items.get_mut(index));
-                match item {
-                    Some(item) => item.set(rest, value),
-                    None => Err(format!(
+                match first.parse::<usize>() {
+                    Ok(index) if index < count => items[index].set(rest, value),
+                    Ok(index) if index == count => {
+                        items.push(Self::leading_to(rest, value)?);
+                        Ok(())
+                    }
+                    _ => Err(format!(
                         "`{first}` is no item of a list of {count} (the first is 0)"
                     )),
                 }
             }
-            Content::Scalar(_) => unreachable!("a scalar was replaced by a map above"),
+            Content::Scalar(_) => Err(format!("`{first}` does not lead into a value")),
         }
+    }
+
+    /// A new node with `value` where `path` leads.
+    fn leading_to(path: &[String], value: Self) -> Result<Self, String> {
+        let Some(first) = path.first() else {
+            return Ok(value);
+        };
+        let mut node = Self::to_hold(first, value.place);
+        node.set(path, value)?;
+        Ok(node)
+    }
+
+    /// What can hold the key: a list for a number, a map for a name.
+    fn to_hold(key: &str, place: Place) -> Self {
+        let content = if key.parse::<usize>().is_ok() {
+            Content::List(Vec::new())
+        } else {
+            Content::Map(Vec::new())
+        };
+        Self { content, place }
     }
 
     /// The same tree, standing in the override of this number.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{ClientGroup, PlaceWish, Scenario, ServerPart};
 use crate::domain::{
     Acceptors, Bound, DescriptorTables, EngineKind, Keepalive, PortChoice, RemainingOnLoss,
-    ReportFormat, SettingValue, Threshold, VerifyShare,
+    ReportFormat, Service, SettingValue, Threshold, VerifyShare,
 };
 
 /// A scenario with every default applied, as a scenario file.
@@ -59,8 +59,7 @@ struct Server<'s> {
     ports: &'s [u16],
     backlog: u32,
     acceptors: AcceptorsText,
-    accept: &'static str,
-    read: &'static str,
+    service: Service,
     keepalive: KeepaliveText,
 }
 
@@ -185,8 +184,7 @@ impl<'s> Server<'s> {
                 Acceptors::Auto => AcceptorsText::Auto("auto"),
                 Acceptors::Count(count) => AcceptorsText::Count(count.get()),
             },
-            accept: switch(server.accept),
-            read: switch(server.read),
+            service: server.service,
             keepalive: keepalive(server.keepalive),
         }
     }
