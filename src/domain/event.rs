@@ -173,6 +173,19 @@ const fn ramp() -> Phase {
     Phase::Ramp
 }
 
+/// How the machine was waited for before the baseline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settling {
+    /// Seconds that it took.
+    pub seconds: f64,
+    /// Slab caches that were asked to give back their empty slabs.
+    pub shrunk: Vec<String>,
+    /// Why others were not, the first reason.
+    pub not_shrunk: Option<String>,
+    /// What was still moving when the time was up; absent where the machine came to rest.
+    pub unsettled: Option<String>,
+}
+
 /// Something that happened in a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -293,6 +306,8 @@ pub enum RunEvent {
         /// In which phase.
         phase: Phase,
     },
+    /// The machine was waited for before the baseline.
+    Settled(Settling),
     /// Something that a reader of the report has to know.
     Warning {
         /// What.

@@ -37,6 +37,10 @@ pub enum Figure {
     HoldSeconds,
     /// Memory per connection.
     Memory(Side, Part),
+    /// Memory per connection that belongs to neither end alone.
+    SharedMemory,
+    /// What the drop of `MemFree` has more than all rows explain, per connection.
+    FreeResidual,
     /// Slope of memory over connections.
     Slope,
     /// Half of its 95 % confidence interval.
@@ -126,11 +130,13 @@ pub enum Part {
     Kernel,
     /// Both.
     Sum,
+    /// The kernel's, as control groups are charged.
+    Charged,
 }
 
 impl Part {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::User, Self::Kernel, Self::Sum];
+    pub const ALL: [Self; 4] = [Self::User, Self::Kernel, Self::Sum, Self::Charged];
 
     /// Its key in `result.json`.
     #[must_use]
@@ -139,6 +145,7 @@ impl Part {
             Self::User => "user_bytes_per_connection",
             Self::Kernel => "kernel_bytes_per_connection",
             Self::Sum => "bytes_per_connection",
+            Self::Charged => "charged_bytes_per_connection",
         }
     }
 }
@@ -220,6 +227,8 @@ impl Figure {
             all.extend(Part::ALL.map(|part| Self::Memory(side, part)));
         }
         all.extend([
+            Self::SharedMemory,
+            Self::FreeResidual,
             Self::Slope,
             Self::SlopeConfidence,
             Self::UnexplainedFraction,
@@ -258,7 +267,11 @@ impl Figure {
             }
             Self::RampRate => FigureUnit::PerSecond,
             Self::ConnectLatency(_) => FigureUnit::Microseconds,
-            Self::Memory(..) | Self::Slope | Self::SlopeConfidence => FigureUnit::Bytes,
+            Self::Memory(..)
+            | Self::SharedMemory
+            | Self::FreeResidual
+            | Self::Slope
+            | Self::SlopeConfidence => FigureUnit::Bytes,
             Self::UnexplainedFraction => FigureUnit::Fraction,
         }
     }
@@ -287,6 +300,8 @@ impl Figure {
                 .copied(),
             Self::HoldSeconds => Some(result.hold_seconds),
             Self::Memory(side, part) => part_of(side_of(result, side), part),
+            Self::SharedMemory => result.memory.shared_bytes_per_connection,
+            Self::FreeResidual => result.memory.free_residual_bytes_per_connection.value,
             Self::Slope => result.memory.slope_bytes_per_connection.value,
             Self::SlopeConfidence => result.memory.slope_confidence_bytes,
             Self::UnexplainedFraction => result.memory.unexplained_fraction,
@@ -308,6 +323,19 @@ impl Figure {
                 .how
                 .get(part.name())
                 .map(String::as_str),
+            Self::SharedMemory => result
+                .memory
+                .both
+                .how
+                .get(Part::Sum.name())
+                .map(String::as_str),
+            Self::FreeResidual => Some(
+                result
+                    .memory
+                    .free_residual_bytes_per_connection
+                    .how
+                    .as_str(),
+            ),
             Self::Slope | Self::SlopeConfidence => {
                 Some(result.memory.slope_bytes_per_connection.how.as_str())
             }
@@ -336,6 +364,7 @@ const fn part_of(side: &MemorySide, part: Part) -> Option<f64> {
         Part::User => side.user_bytes_per_connection,
         Part::Kernel => side.kernel_bytes_per_connection,
         Part::Sum => side.bytes_per_connection,
+        Part::Charged => side.charged_bytes_per_connection,
     }
 }
 
@@ -358,6 +387,8 @@ impl fmt::Display for Figure {
             )),
             Self::HoldSeconds => out.pad("hold_seconds"),
             Self::Memory(side, part) => out.pad(&format!("memory.{}.{}", side.name(), part.name())),
+            Self::SharedMemory => out.pad("memory.shared_bytes_per_connection"),
+            Self::FreeResidual => out.pad("memory.free_residual_bytes_per_connection.value"),
             Self::Slope => out.pad("memory.slope_bytes_per_connection.value"),
             Self::SlopeConfidence => out.pad("memory.slope_confidence_bytes"),
             Self::UnexplainedFraction => out.pad("memory.unexplained_fraction"),

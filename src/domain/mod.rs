@@ -34,7 +34,7 @@ pub use engine::{
     EngineCost, LARGEST_TABLE, RESERVED_DESCRIPTORS, connections_per_table, table_size, tables_for,
 };
 pub use event::{
-    Envelope, Mark, PhaseTime, PlaceChoice, RunEvent, StateCounts, TcpState, Verification,
+    Envelope, Mark, PhaseTime, PlaceChoice, RunEvent, Settling, StateCounts, TcpState, Verification,
 };
 pub use facts::{
     CgroupLimit, ConntrackFacts, DescriptorFacts, DockerFacts, HostFacts, MemoryFacts, NetFacts,
@@ -47,12 +47,12 @@ pub use phase::Phase;
 pub use quantity::{Bytes, Limit, Pages};
 pub use reading::{Gap, Reading};
 pub use result::{
-    Connections, MemoryResult, MemorySide, PerConnection, Proof, RampResult, RunResult, RunVerdict,
-    SettingResult, ThresholdKind, ThresholdResult,
+    AttributionRow, Connections, MemoryBasis, MemoryResult, MemorySide, PerConnection, Proof,
+    RampResult, RowSource, RunResult, RunVerdict, SettingResult, ThresholdKind, ThresholdResult,
 };
 pub use sample::{
     CgroupSample, ConntrackSample, CpuTicks, KernelMessage, MemInfo, NamespaceSample,
-    ProcessSample, Sample, SlabCache, SocketStat, TcpCounters,
+    ProcessSample, Sample, SlabCache, SocketStat, TcpCounters, WorkerGap,
 };
 pub use setting::{RestoreOutcome, SettingChange, SettingRecord, SettingScope, SettingValue};
 pub use stage::{Stage, hold_of, verify_of, verify_rate_of};

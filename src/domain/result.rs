@@ -153,6 +153,16 @@ pub struct PerConnection {
     pub how: String,
 }
 
+/// How the kernel's memory of a side is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MemoryBasis {
+    /// Objects and pages were counted by the kernel.
+    Counted,
+    /// Sizes by the kernel's type information, or assumed, and numbers by the plan: not counted.
+    Modelled,
+}
+
 /// Memory of one side, or of both together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MemorySide {
@@ -162,8 +172,49 @@ pub struct MemorySide {
     pub kernel_bytes_per_connection: Option<f64>,
     /// Both.
     pub bytes_per_connection: Option<f64>,
-    /// For each of the three: how it was measured, or why it is null.
+    /// How the kernel's memory is known; null where it is not known.
+    pub basis: Option<MemoryBasis>,
+    /// A second estimate, from below: kernel memory charged to the control groups of this side. Null without groups of its
+    /// own.
+    pub charged_bytes_per_connection: Option<f64>,
+    /// For each of the figures: how it was measured, or why it is null.
     pub how: BTreeMap<String, String>,
+}
+
+/// How a row of the attribution is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RowSource {
+    /// Objects and pages of `/proc/slabinfo`.
+    Counted,
+    /// Sizes by the kernel's type information, or assumed, and numbers by the plan.
+    Modelled,
+    /// By the kernel's arithmetic from numbers that are known.
+    Computed,
+    /// A row of `/proc/meminfo`.
+    Meminfo,
+    /// Files of the worker processes.
+    Process,
+    /// What is left.
+    Remainder,
+}
+
+/// One kind of memory that grew with the connections. `bytes` less `server_bytes` less `client_bytes` belongs to neither
+/// side alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AttributionRow {
+    /// What it is.
+    pub object: String,
+    /// How many more; null for what has no number.
+    pub objects: Option<f64>,
+    /// More bytes.
+    pub bytes: f64,
+    /// The server's part.
+    pub server_bytes: f64,
+    /// The clients' part.
+    pub client_bytes: f64,
+    /// How it is known.
+    pub source: RowSource,
 }
 
 /// What connections cost.
@@ -173,14 +224,24 @@ pub struct MemoryResult {
     pub server: MemorySide,
     /// The clients' side.
     pub client: MemorySide,
-    /// Both sides.
+    /// Both sides: server, clients, and what belongs to neither alone.
     pub both: MemorySide,
+    /// What belongs to neither side alone, or could not be attributed.
+    pub shared_bytes_per_connection: Option<f64>,
+    /// The account: its rows add up to `both`, before it is divided by the number of connections.
+    pub attribution: Vec<AttributionRow>,
+    /// What the lab took before the baseline, such as hash tables of its namespaces: no part of the figures.
+    pub outside: Vec<AttributionRow>,
+    /// The share of `both` that no row of the attribution explains.
+    pub unexplained_fraction: Option<f64>,
+    /// Why the figures are not to be trusted; null where nothing speaks against them.
+    pub disturbed: Option<String>,
+    /// The check: what the drop of `MemFree` has more, or less, than all rows of `/proc/meminfo` explain.
+    pub free_residual_bytes_per_connection: PerConnection,
     /// Slope of memory over connections, both sides, fitted to the samples of the ramp.
     pub slope_bytes_per_connection: PerConnection,
     /// Half of the slope's 95 % confidence interval.
     pub slope_confidence_bytes: Option<f64>,
-    /// The share of the memory of both sides that no row explains; null where it is not known.
-    pub unexplained_fraction: Option<f64>,
 }
 
 /// What became of a setting.

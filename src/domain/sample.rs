@@ -23,6 +23,13 @@ pub struct Sample {
     pub per_cpu_free: Reading<Pages>,
     /// `/proc/slabinfo`, the caches that connections live in, merged caches resolved.
     pub slabs: Reading<Vec<SlabCache>>,
+    /// Bytes of the pages of all other caches in `/proc/slabinfo`, together.
+    #[serde(default)]
+    pub other_slabs: Reading<Bytes>,
+    /// Why it is not known which caches share their slabs: a row of `slabs` may then hold objects of several kinds. Absent
+    /// where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merging_unknown: Option<String>,
     /// `/proc/stat`, all processors together.
     pub cpu: Reading<CpuTicks>,
     /// The first and the third field of `fs.file-nr`: files open, and the limit.
@@ -38,8 +45,26 @@ pub struct Sample {
     pub processes: Vec<ProcessSample>,
     /// What each worker's control group tells; empty where workers have none of their own.
     pub cgroups: Vec<CgroupSample>,
+    /// Workers whose process could not be read, with the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub process_gaps: Vec<WorkerGap>,
+    /// Workers whose control group could not be read, with the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cgroup_gaps: Vec<WorkerGap>,
     /// Kernel messages since the last sample that name TCP, memory, files, conntrack or neighbours.
     pub kernel_log: Reading<Vec<KernelMessage>>,
+    /// Whether the kernel wrote over messages before they were read: `kernel_log` is then not complete.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kernel_log_overrun: bool,
+}
+
+/// Something of a worker that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerGap {
+    /// Which worker.
+    pub worker: WorkerId,
+    /// What was tried and what came back.
+    pub gap: String,
 }
 
 /// `/proc/meminfo`, in bytes.
@@ -107,6 +132,9 @@ pub struct SlabCache {
     pub objects: u64,
     /// Bytes of one slot.
     pub slot: Bytes,
+    /// Slots in one slab; absent in recordings of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots_per_slab: Option<u64>,
     /// Bytes of all its pages, waste included.
     pub pages: Bytes,
 }

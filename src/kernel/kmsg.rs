@@ -42,6 +42,15 @@ pub struct KernelLog {
     record: Vec<u8>,
 }
 
+/// What came since the last reading.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct NewMessages {
+    /// The messages that bear on us.
+    pub messages: Vec<KernelMessage>,
+    /// Whether the kernel wrote over messages before they were read.
+    pub overrun: bool,
+}
+
 impl KernelLog {
     /// Opens `dev/kmsg` below `root`; what was logged before is left out.
     ///
@@ -64,8 +73,9 @@ impl KernelLog {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn new_messages(&mut self) -> io::Result<Vec<KernelMessage>> {
+    pub fn new_messages(&mut self) -> io::Result<NewMessages> {
         let mut messages = Vec::new();
+        let mut overrun = false;
         let mut left_out = 0_u64;
         loop {
             match self.file.read(&mut self.record) {
@@ -83,7 +93,8 @@ impl KernelLog {
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => break,
                     // Records were overwritten before we came; the next read goes on with the oldest that is left.
-                    io::ErrorKind::BrokenPipe | io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::BrokenPipe => overrun = true,
+                    io::ErrorKind::Interrupted => {}
                     _ => return Err(error),
                 },
             }
@@ -94,7 +105,7 @@ impl KernelLog {
                 text: format!("({left_out} more messages left out)"),
             });
         }
-        Ok(messages)
+        Ok(NewMessages { messages, overrun })
     }
 }
 
@@ -162,9 +173,9 @@ mod tests {
         let path = root.path().join("dev/kmsg");
         fs::write(&path, "3,1,1000000,-;TCP: old\n").unwrap();
         let mut log = KernelLog::open(root.path()).unwrap();
-        assert_eq!(log.new_messages().unwrap(), []);
+        assert_eq!(log.new_messages().unwrap(), NewMessages::default());
         fs::write(&path, "3,1,1000000,-;TCP: old\n3,2,2000000,-;TCP: new\n").unwrap();
-        let texts: Vec<_> = log.new_messages().unwrap();
+        let texts = log.new_messages().unwrap().messages;
         assert_eq!(texts.len(), 1);
         assert_eq!(texts[0].text, "TCP: new");
     }
@@ -176,7 +187,8 @@ mod tests {
         fs::write(&path, "3,2,2000000,-;TCP: x\n".repeat(KEPT + 5)).unwrap();
         let messages = KernelLog::over(open(&path).unwrap())
             .new_messages()
-            .unwrap();
+            .unwrap()
+            .messages;
         assert_eq!(messages.len(), KEPT + 1);
         assert_eq!(messages[KEPT].text, "(5 more messages left out)");
     }

@@ -16,5 +16,5 @@ pub use count::{
 pub use gauge::{GaugeError, MemoryGauge, MemoryLeft, cgroup_of_process, memory_gauge};
 pub use guard::{MemoryWatch, Shortage};
 pub use observer::{Observer, ObserverConfig, ObserverCost, ObserverGone, Sink};
-pub use settle::{Settled, settle};
+pub use settle::{SETTLING_PAUSE, SETTLING_TAKES_AT_MOST, SETTLING_TURN, Stillness, shrink_caches};
 pub use window::NamespaceWindow;

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::domain::{
-    CgroupSample, HostIndex, KernelMessage, NamespaceSample, ProcessSample, Reading, Sample,
-    WorkerId,
+    CgroupSample, HostIndex, NamespaceSample, ProcessSample, Reading, Sample, WorkerGap, WorkerId,
 };
 use crate::kernel::cgroup::MemoryHierarchy;
 use crate::kernel::clock::thread_cpu_time;
-use crate::kernel::kmsg::KernelLog;
+use crate::kernel::kmsg::{KernelLog, NewMessages};
 use crate::kernel::procfs::{CacheNames, Procfs};
 
 /// Everything that is watched, and what reading it needs.
@@ -24,7 +23,7 @@ pub(super) struct Probes {
     pub(super) cgroups: BTreeMap<WorkerId, String>,
     proc: Procfs,
     caches: CacheNames,
-    hierarchy: Option<MemoryHierarchy>,
+    hierarchy: Result<MemoryHierarchy, String>,
     log: Result<KernelLog, String>,
 }
 
@@ -37,7 +36,7 @@ impl Probes {
             processes: BTreeMap::new(),
             cgroups: BTreeMap::new(),
             caches: CacheNames::read(&root),
-            hierarchy: MemoryHierarchy::find(&root).ok(),
+            hierarchy: MemoryHierarchy::find(&root).map_err(|error| error.to_string()),
             log,
             proc: Procfs::new(root),
         }
@@ -48,15 +47,18 @@ impl Probes {
         let began = Instant::now();
         let memory = self.proc.meminfo().into();
         let per_cpu_free = self.proc.per_cpu_free().into();
-        let slabs = self.proc.slabs(&self.caches).into();
-        let processes = self.processes();
+        let slabs = Reading::from(self.proc.slabs(&self.caches));
+        let other_slabs = slabs.clone().map(|slabs| slabs.others);
+        let slabs = slabs.map(|slabs| slabs.of_connections);
+        let (processes, process_gaps) = self.processes();
         let namespaces = self.namespaces();
-        let cgroups = self.cgroups();
+        let (cgroups, cgroup_gaps) = self.cgroups();
         let cpu = self.proc.cpu().into();
         let files = Reading::from(self.proc.open_files()).map(|files| (files.open, files.limit));
         let softnet_dropped = self.proc.softnet_dropped().into();
         let host_conntrack = self.proc.own_conntrack().into();
-        let kernel_log = self.kernel_log();
+        let log = self.kernel_log();
+        let kernel_log_overrun = log.present().is_some_and(|new| new.overrun);
         Sample {
             number,
             at_seconds: began.saturating_duration_since(origin).as_secs_f64(),
@@ -65,6 +67,8 @@ impl Probes {
             memory,
             per_cpu_free,
             slabs,
+            other_slabs,
+            merging_unknown: self.caches.unknown().map(str::to_owned),
             cpu,
             files,
             softnet_dropped,
@@ -72,7 +76,10 @@ impl Probes {
             namespaces,
             processes,
             cgroups,
-            kernel_log,
+            process_gaps,
+            cgroup_gaps,
+            kernel_log: log.map(|new| new.messages),
+            kernel_log_overrun,
         }
     }
 
@@ -89,30 +96,51 @@ impl Probes {
             .collect()
     }
 
-    /// A process that is gone has no row: whoever started it tells how it ended.
-    fn processes(&mut self) -> Vec<ProcessSample> {
+    /// What each process uses, and why others tell nothing. That one is gone is a reason too: whoever started it tells
+    /// how it ended.
+    fn processes(&mut self) -> (Vec<ProcessSample>, Vec<WorkerGap>) {
         let proc = &mut self.proc;
-        self.processes
-            .iter()
-            .filter_map(|(worker, pid)| proc.process(*worker, *pid).ok())
-            .collect()
+        apart(
+            self.processes
+                .iter()
+                .map(|(worker, pid)| (*worker, proc.process(*worker, *pid))),
+        )
     }
 
-    /// A group that is gone has no row either.
-    fn cgroups(&self) -> Vec<CgroupSample> {
-        let Some(hierarchy) = &self.hierarchy else {
-            return Vec::new();
-        };
-        self.cgroups
-            .iter()
-            .filter_map(|(worker, group)| hierarchy.sample(*worker, group).ok())
-            .collect()
+    /// What each control group tells, and why others tell nothing.
+    fn cgroups(&self) -> (Vec<CgroupSample>, Vec<WorkerGap>) {
+        apart(self.cgroups.iter().map(|(worker, group)| {
+            let sample = match &self.hierarchy {
+                Ok(hierarchy) => hierarchy
+                    .sample(*worker, group)
+                    .map_err(|error| error.to_string()),
+                Err(why) => Err(why.clone()),
+            };
+            (*worker, sample)
+        }))
     }
 
-    fn kernel_log(&mut self) -> Reading<Vec<KernelMessage>> {
+    fn kernel_log(&mut self) -> Reading<NewMessages> {
         match &mut self.log {
             Ok(log) => log.new_messages().into(),
             Err(why) => Reading::missing(why.clone()),
         }
     }
+}
+
+/// What was read, and why the rest was not.
+fn apart<T, E: std::fmt::Display>(
+    readings: impl Iterator<Item = (WorkerId, Result<T, E>)>,
+) -> (Vec<T>, Vec<WorkerGap>) {
+    let (mut read, mut gaps) = (Vec::new(), Vec::new());
+    for (worker, reading) in readings {
+        match reading {
+            Ok(value) => read.push(value),
+            Err(error) => gaps.push(WorkerGap {
+                worker,
+                gap: error.to_string(),
+            }),
+        }
+    }
+    (read, gaps)
 }

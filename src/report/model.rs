@@ -1,10 +1,16 @@
 //! What a report is made of: every figure, computed once, before anything is rendered.
 
+mod memory;
+
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    HostFacts, Phase, PhaseTime, PlaceChoice, Reading, RestoreOutcome, Role, RunResult, RunSummary,
+    HostFacts, Phase, PhaseTime, PlaceChoice, Reading, RestoreOutcome, RunResult, RunSummary,
     SettingRecord, StateCounts, WorkerId, WorkerSpec,
+};
+
+pub use memory::{
+    Account, AccountRow, CgroupRow, FloatBytes, MemoryDetail, Part, ProcessRow, Sides,
 };
 
 /// A run, understood.
@@ -124,137 +130,6 @@ pub struct Counted {
     pub took_seconds: f64,
 }
 
-/// Whose a part of memory is, in the account of what connections cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Account {
-    /// The kernel's, on behalf of the connections.
-    Kernel,
-    /// Programs': the workers', and whatever else runs.
-    Programs,
-    /// Page cache: not the connections'.
-    Cache,
-    /// Free all the same.
-    Free,
-}
-
-/// A part of the closing sum: how it grew from the baseline to the target.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Part {
-    /// The row of `/proc/meminfo`.
-    pub name: &'static str,
-    /// Growth in bytes; negative where it shrank.
-    pub delta: f64,
-    /// Whose it is.
-    pub account: Account,
-}
-
-/// A kind of kernel object: how its cache grew.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SlabRow {
-    /// The cache.
-    pub name: String,
-    /// Other caches in the same slabs.
-    pub merged: Vec<String>,
-    /// More objects.
-    pub objects: f64,
-    /// More bytes of pages.
-    pub bytes: f64,
-    /// Which end has it, where only one end does.
-    pub side: Option<Role>,
-}
-
-/// Memory of one worker process, beyond its baseline.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ProcessRow {
-    /// Which.
-    pub worker: WorkerId,
-    /// Connections that it held.
-    pub connections: u64,
-    /// `RssAnon`, in bytes.
-    pub anonymous: f64,
-    /// Page tables, in bytes.
-    pub page_tables: f64,
-    /// Threads.
-    pub threads: u64,
-}
-
-/// Memory charged to one worker's control group, beyond its baseline.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CgroupRow {
-    /// Which.
-    pub worker: WorkerId,
-    /// 1 or 2.
-    pub version: u32,
-    /// Connections that it held.
-    pub connections: u64,
-    /// All that is charged, in bytes.
-    pub charged: f64,
-    /// The kernel's part, in bytes, or why it is not known.
-    pub kernel: Reading<FloatBytes>,
-    /// Buffers of sockets, in bytes, or why they are not known.
-    pub sockets: Reading<FloatBytes>,
-}
-
-/// A difference in bytes.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct FloatBytes(pub f64);
-
-/// Memory between the baseline and the target, taken apart.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MemoryDetail {
-    /// Connections at the target.
-    pub connections: f64,
-    /// Which moments were compared, in a sentence.
-    pub between: String,
-    /// How much less is free: the drop of `MemFree`.
-    pub free_drop: f64,
-    /// What of it lies on the per-CPU lists of free pages; a gap where they could not be read.
-    pub per_cpu_free: Reading<FloatBytes>,
-    /// The parts.
-    pub parts: Vec<Part>,
-    /// What the parts do not explain.
-    pub residual: f64,
-    /// The kernel's memory on behalf of the connections, both ends.
-    pub kernel: f64,
-    /// The workers' own memory and page tables, both ends.
-    pub user: f64,
-    /// The server's part of it.
-    pub server_user: Option<f64>,
-    /// The clients' part of it.
-    pub client_user: Option<f64>,
-    /// The drop of `MemAvailable`.
-    pub available_drop: Reading<FloatBytes>,
-    /// Kinds of kernel objects that grew.
-    pub slabs: Reading<Vec<SlabRow>>,
-    /// The worker processes.
-    pub processes: Vec<ProcessRow>,
-    /// Their control groups.
-    pub cgroups: Vec<CgroupRow>,
-    /// Pages that `tcp_mem` counted at the target.
-    pub tcp_memory_pages: Option<u64>,
-}
-
-impl MemoryDetail {
-    /// By how much anonymous memory and page tables of programs changed that are none of our workers.
-    #[must_use]
-    pub fn others(&self) -> f64 {
-        self.of(Account::Programs) - self.user
-    }
-
-    /// Growth of all parts of one account.
-    #[must_use]
-    pub fn of(&self, account: Account) -> f64 {
-        let parts = self.parts.iter().filter(|part| part.account == account);
-        parts.map(|part| part.delta).sum()
-    }
-
-    /// What all of it costs, kernel and workers.
-    #[must_use]
-    pub fn total(&self) -> f64 {
-        self.kernel + self.user
-    }
-}
-
 /// A line fitted to memory over connections.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Slope {
@@ -347,6 +222,8 @@ pub struct ArticleReadings {
     pub vmstat: Reading<VmstatRow>,
     /// What kernel messages said during the run.
     pub kernel_log: Vec<String>,
+    /// Why these may not be all of them, where that is so.
+    pub kernel_log_gap: Option<String>,
 }
 
 /// One reading of the old `free -m`, in MiB.

@@ -86,12 +86,12 @@ fn rows(report: &Report) -> Vec<(&'static str, String)> {
     if let Some(verified) = result.connections.verified {
         row("verified", format!("{} by an echo", grouped(verified)));
     }
-    if let Some(memory) = report.memory.present() {
+    if let Some(memory) = result.memory.both.bytes_per_connection {
         row(
             "memory",
             format!(
                 "{} per connection, both ends{}",
-                bytes_each(memory.total() / memory.connections),
+                bytes_each(memory),
                 report
                     .slope
                     .present()

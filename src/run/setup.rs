@@ -7,9 +7,12 @@ use std::time::{Duration, Instant};
 use super::conductor::{Conductor, Heed, Stop, Waited};
 use super::workers::{Milestone, Worker};
 use crate::control::Command;
-use crate::domain::{HostIndex, Mark, Phase, RunEvent, RunId, Stage};
+use crate::domain::{HostIndex, Mark, Phase, RunEvent, RunId, Settling, Stage};
 use crate::host::Tuning;
-use crate::observe::{Observer, ObserverConfig, settle};
+use crate::observe::{
+    Observer, ObserverConfig, SETTLING_PAUSE, SETTLING_TAKES_AT_MOST, SETTLING_TURN, Stillness,
+    shrink_caches,
+};
 use crate::provision::{self, ProvisionError};
 
 /// How long workers may take to be ready: a container's start is the slowest part.
@@ -182,10 +185,38 @@ impl Conductor<'_> {
             }
         }
         self.observer = Some(observer);
-        let settled = settle(Path::new("/"));
-        if let Some(why) = settled.not_shrunk {
+        self.settle_at_baseline();
+        self.mark(Mark::Baseline);
+    }
+
+    /// Waits until the kernel's memory is at rest, for a bounded time.
+    fn settle_at_baseline(&mut self) {
+        let root = Path::new("/");
+        let began = Instant::now();
+        self.wait(began + SETTLING_PAUSE, Heed::Stops, |_| false);
+        let (shrunk, not_shrunk) = shrink_caches(root);
+        if let Some(why) = &not_shrunk {
             self.note(format!("slab caches keep their empty pages: {why}"));
         }
-        self.mark(Mark::Baseline);
+        let mut stillness = Stillness::new(root);
+        while !stillness.look() && began.elapsed() < SETTLING_TAKES_AT_MOST {
+            let waited = self.wait(Instant::now() + SETTLING_TURN, Heed::Stops, |_| false);
+            if waited == Waited::Stop {
+                break;
+            }
+        }
+        let unsettled = stillness.moved().map(str::to_owned);
+        if let (Some(moved), None) = (&unsettled, &self.stop) {
+            self.warn(format!(
+                "the machine was not still before the first connection, after {:.0} s: {moved}; memory of something else may be taken for the connections'",
+                began.elapsed().as_secs_f64()
+            ));
+        }
+        self.log.event(RunEvent::Settled(Settling {
+            seconds: began.elapsed().as_secs_f64(),
+            shrunk: shrunk.into_iter().map(str::to_owned).collect(),
+            not_shrunk,
+            unsettled,
+        }));
     }
 }

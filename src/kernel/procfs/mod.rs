@@ -17,15 +17,15 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::domain::{
-    Bytes, ConntrackSample, CpuTicks, MemInfo, Pages, ProcessSample, SlabCache, SocketStat,
-    TcpCounters, WorkerId,
+    Bytes, ConntrackSample, CpuTicks, MemInfo, Pages, ProcessSample, SocketStat, TcpCounters,
+    WorkerId,
 };
 
 use crate::kernel::sysconf::page_size;
 
 pub use files::OpenFiles;
 pub use process::DescriptorLimits;
-pub use slabinfo::{CacheNames, SlabRow};
+pub use slabinfo::{CacheNames, SlabRow, Slabs};
 
 /// Text of a kernel file that is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -114,8 +114,8 @@ impl Procfs {
         self.below("proc/slabinfo", slabinfo::parse)
     }
 
-    /// The rows of `/proc/slabinfo` that connections live in, merged caches resolved.
-    pub fn slabs(&mut self, names: &CacheNames) -> Result<Vec<SlabCache>, ProcError> {
+    /// The rows of `/proc/slabinfo` that connections live in, merged caches resolved, and the sum of the others.
+    pub fn slabs(&mut self, names: &CacheNames) -> Result<Slabs, ProcError> {
         let page = self.page;
         self.below("proc/slabinfo", |text| {
             slabinfo::of_connections(text, names, page)

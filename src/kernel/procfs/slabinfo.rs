@@ -10,7 +10,7 @@ use crate::domain::{Bytes, SlabCache};
 
 /// The caches that a connection has objects in, on either side, in any state, in the order of a report's table. A row that
 /// several share is given the first of these names.
-pub(super) const CACHES: [&str; 27] = [
+pub(super) const CACHES: [&str; 43] = [
     "TCP",
     "sock_inode_cache",
     "filp",
@@ -38,7 +38,32 @@ pub(super) const CACHES: [&str; 27] = [
     "kmalloc-256",
     "kmalloc-512",
     "kmalloc-1k",
+    "kmalloc-2k",
+    "kmalloc-4k",
+    "kmalloc-8k",
+    "kmalloc-cg-8",
+    "kmalloc-cg-16",
+    "kmalloc-cg-32",
+    "kmalloc-cg-64",
+    "kmalloc-cg-96",
+    "kmalloc-cg-128",
+    "kmalloc-cg-192",
+    "kmalloc-cg-256",
+    "kmalloc-cg-512",
+    "kmalloc-cg-1k",
+    "kmalloc-cg-2k",
+    "kmalloc-cg-4k",
+    "kmalloc-cg-8k",
 ];
+
+/// What `/proc/slabinfo` tells of connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slabs {
+    /// The caches that connections live in, each once, in the order of a report's table.
+    pub of_connections: Vec<SlabCache>,
+    /// Bytes of the pages of all other caches.
+    pub others: Bytes,
+}
 
 /// One row as it stands in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,19 +102,54 @@ impl SlabRow {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct CacheNames {
     groups: HashMap<String, Vec<String>>,
+    unknown: Option<String>,
 }
 
 impl CacheNames {
-    /// Reads the links in `sys/kernel/slab` below `root`. Where there are none (a kernel without it, an allocator that
-    /// never merges) every cache stands for itself.
+    /// Reads the links in `sys/kernel/slab` below `root`. Where they cannot be read every cache stands for itself, and
+    /// [`CacheNames::unknown`] says why that may be wrong.
     #[must_use]
     pub fn read(root: &Path) -> Self {
-        let entries = std::fs::read_dir(root.join("sys/kernel/slab"));
-        Self::of_links(entries.into_iter().flatten().flatten().filter_map(|entry| {
-            let target = std::fs::read_link(entry.path()).ok()?;
-            let target = target.to_string_lossy().into_owned();
-            Some((entry.file_name().into_string().ok()?, target))
-        }))
+        let directory = root.join("sys/kernel/slab");
+        let mut links = Vec::new();
+        let mut unknown = None;
+        let mut fails = |path: &Path, error: &std::io::Error| {
+            unknown.get_or_insert_with(|| format!("cannot read {}: {error}", path.display()));
+        };
+        match std::fs::read_dir(&directory) {
+            Err(error) => fails(&directory, &error),
+            Ok(entries) => {
+                for entry in entries {
+                    let entry = match entry {
+                        Ok(entry) => entry,
+                        Err(error) => {
+                            fails(&directory, &error);
+                            continue;
+                        }
+                    };
+                    let path = entry.path();
+                    match std::fs::read_link(&path) {
+                        Ok(target) => links.push((
+                            entry.file_name().to_string_lossy().into_owned(),
+                            target.to_string_lossy().into_owned(),
+                        )),
+                        // A directory is a cache that no other is merged into, or the one that the links lead to.
+                        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {}
+                        Err(error) => fails(&path, &error),
+                    }
+                }
+            }
+        }
+        Self {
+            unknown,
+            ..Self::of_links(links.into_iter())
+        }
+    }
+
+    /// Why it is not known which caches share their slabs; absent where it is known.
+    #[must_use]
+    pub fn unknown(&self) -> Option<&str> {
+        self.unknown.as_deref()
     }
 
     /// From pairs of a cache's name and what the link of this name leads to.
@@ -105,7 +165,10 @@ impl CacheNames {
                 groups.insert(name.clone(), names.clone());
             }
         }
-        Self { groups }
+        Self {
+            groups,
+            unknown: None,
+        }
     }
 
     /// All caches that share slabs with `name`, sorted, itself included; empty when it has its own.
@@ -128,34 +191,40 @@ pub(super) fn parse(text: &str) -> Result<Vec<SlabRow>, Malformed> {
     rows(text)?.map(row).collect()
 }
 
-/// The rows that connections live in, each once, so that their sum counts nothing twice.
+/// The rows that connections live in, each once, so that their sum counts nothing twice, and the sum of the others.
 pub(super) fn of_connections(
     text: &str,
     names: &CacheNames,
     page: Bytes,
-) -> Result<Vec<SlabCache>, Malformed> {
+) -> Result<Slabs, Malformed> {
     let mut found: Vec<(usize, SlabCache)> = Vec::with_capacity(CACHES.len());
+    let mut others = Bytes::ZERO;
     for line in rows(text)? {
         let name = line.split_ascii_whitespace().next().unwrap_or_default();
         let merged = names.merged_with(name);
-        let Some(rank) = CACHES
+        let rank = CACHES
             .iter()
-            .position(|cache| name == *cache || merged.iter().any(|member| member == cache))
-        else {
+            .position(|cache| name == *cache || merged.iter().any(|member| member == cache));
+        let row = row(line)?;
+        let Some(rank) = rank else {
+            others += row.bytes(page);
             continue;
         };
-        let row = row(line)?;
         let cache = SlabCache {
             name: CACHES[rank].to_owned(),
             merged: merged.to_vec(),
             objects: row.objects,
             slot: row.slot,
+            slots_per_slab: Some(row.slots_per_slab),
             pages: row.bytes(page),
         };
         found.push((rank, cache));
     }
     found.sort_by_key(|(rank, _)| *rank);
-    Ok(found.into_iter().map(|(_, cache)| cache).collect())
+    Ok(Slabs {
+        of_connections: found.into_iter().map(|(_, cache)| cache).collect(),
+        others,
+    })
 }
 
 /// The lines behind the heading.

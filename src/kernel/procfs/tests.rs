@@ -50,7 +50,8 @@ fn everything(kernel: &str) -> Value {
     json!({
         "memory": shown(proc.meminfo()),
         "per_cpu_free": shown(proc.per_cpu_free()),
-        "slabs": shown(proc.slabs(&names(kernel))),
+        "slabs": shown(proc.slabs(&names(kernel)).map(|slabs| slabs.of_connections)),
+        "other_slabs": shown(proc.slabs(&names(kernel)).map(|slabs| slabs.others)),
         "cpu": shown(proc.cpu()),
         "files": shown(proc.open_files().map(|files| (files.open, files.limit))),
         "softnet_dropped": shown(proc.softnet_dropped()),
@@ -82,7 +83,10 @@ fn the_articles_million_stood_at_two_pages_of_buffers() {
 
 #[test]
 fn caches_that_share_slabs_are_one_row_under_the_name_that_matters() {
-    let slabs = of_kernel("6.18").slabs(&names("6.18")).unwrap();
+    let slabs = of_kernel("6.18")
+        .slabs(&names("6.18"))
+        .unwrap()
+        .of_connections;
     let epoll = slabs
         .iter()
         .find(|cache| cache.name == "eventpoll_epi")

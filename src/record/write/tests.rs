@@ -38,6 +38,8 @@ fn sample(number: u64) -> Sample {
         memory: Reading::missing(why),
         per_cpu_free: Reading::missing(why),
         slabs: Reading::missing(why),
+        other_slabs: Reading::missing(why),
+        merging_unknown: None,
         cpu: Reading::missing(why),
         files: Reading::Present((3, 9)),
         softnet_dropped: Reading::missing(why),
@@ -45,7 +47,10 @@ fn sample(number: u64) -> Sample {
         namespaces: Vec::new(),
         processes: Vec::new(),
         cgroups: Vec::new(),
+        process_gaps: Vec::new(),
+        cgroup_gaps: Vec::new(),
         kernel_log: Reading::missing(why),
+        kernel_log_overrun: false,
     }
 }
 

@@ -50,6 +50,7 @@ pub(super) fn readings(
             .map(|(open, limit)| format!("{open} 0 {limit}")),
         top: top(span.target, story, samples),
         vmstat: vmstat(&holding(&at_target, story)),
+        kernel_log_gap: super::doubts::log_gap(samples),
         kernel_log: super::doubts::log_lines(samples)
             .into_iter()
             .map(str::to_owned)

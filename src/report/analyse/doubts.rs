@@ -35,8 +35,8 @@ const FEWEST_TICKS: f64 = 100.0;
 const OBSERVER_SHARE: f64 = 0.02;
 /// Seconds between two samples above which something held the observer up.
 const LATE_SECONDS: f64 = 2.0;
-/// Share of the total above which memory is not explained.
-const RESIDUAL_SHARE: f64 = 0.02;
+/// Share of the difference by which the slope may be off.
+const SLOPE_SHARE: f64 = 0.02;
 
 /// All doubts, the gravest kinds first.
 pub(super) fn doubts(grounds: &Grounds<'_>) -> Vec<String> {
@@ -299,11 +299,25 @@ fn kernel_log(samples: &[Sample], doubts: &mut Vec<String>) {
             lines.len() - SHOWN
         ));
     }
-    if let Some(gap) = samples.last().and_then(|sample| sample.kernel_log.gap()) {
+    if let Some(gap) = log_gap(samples) {
         doubts.push(format!(
-            "The kernel's log could not be read ({gap}): messages about orphans or memory would not be seen."
+            "The kernel's log is not known in full ({gap}): messages about orphans or memory may not be seen."
         ));
     }
+}
+
+/// Why what is known of the kernel's log may not be all of it.
+pub(super) fn log_gap(samples: &[Sample]) -> Option<String> {
+    let unread = samples.iter().find_map(|sample| sample.kernel_log.gap());
+    let overrun = samples.iter().find(|sample| sample.kernel_log_overrun);
+    unread.map(str::to_owned).or_else(|| {
+        overrun.map(|sample| {
+            format!(
+                "the kernel wrote over messages before they were read, at {:.1} s",
+                sample.at_seconds
+            )
+        })
+    })
 }
 
 /// Every line of the kernel's log that was recorded.
@@ -341,27 +355,32 @@ fn settings(story: &Story, doubts: &mut Vec<String>) {
 
 fn memory(grounds: &Grounds<'_>, doubts: &mut Vec<String>) {
     if let Some(memory) = grounds.memory.present() {
-        if memory.residual.abs() > RESIDUAL_SHARE * memory.total().abs() {
-            doubts.push(format!(
-                "{} per connection are not explained by any row of /proc/meminfo.",
-                bytes_each(memory.residual / memory.connections)
-            ));
+        if let Some(reason) = &memory.disturbed {
+            doubts.push(sentence(&format!(
+                "memory for each connection is disturbed: {reason}"
+            )));
         }
+        if let Some(reason) = &memory.not_measurable {
+            doubts.push(sentence(&format!("memory for each connection is {reason}")));
+        }
+        doubts.extend(
+            memory
+                .gaps
+                .iter()
+                .map(|gap| sentence(&format!("not read: {gap}"))),
+        );
         if memory.others().abs() > FOREIGN_SHARE * memory.total().abs() {
             doubts.push(format!(
                 "Memory of other programs changed by {} between baseline and target: it is left out of the figures, but `MemFree`, `MemAvailable` and the readings of `free` have it.",
                 crate::report::number::bytes(memory.others())
             ));
         }
-        if let Some(gap) = memory.per_cpu_free.gap() {
-            doubts.push(format!(
-                "Free pages on per-CPU lists are not known ({gap}): the total may be off by some tens of megabytes."
-            ));
-        }
-        if let Some(slope) = grounds.slope.present() {
+        if let Some(slope) = grounds.slope.present()
+            && memory.not_measurable.is_none()
+        {
             let difference = memory.total() / memory.connections;
             let apart = (slope.slope - difference) / difference;
-            if apart.abs() > RESIDUAL_SHARE {
+            if apart.abs() > SLOPE_SHARE {
                 doubts.push(format!(
                     "The slope ({}) and the difference between target and baseline ({}) disagree by {}: part of the memory does not grow with the connections, or grows in steps.",
                     bytes_each(slope.slope),

@@ -32,13 +32,20 @@ pub fn analyse(recording: &Recording) -> Report {
     let span = span(&story, samples, page);
     let (memory, article) = match &span {
         Ok(span) => (
-            memory::detail(span, &story),
+            memory::detail(
+                span,
+                memory::Known {
+                    story: &story,
+                    summary: recording.summary.present(),
+                    facts: recording.facts.present(),
+                },
+            ),
             article::readings(span, &story, samples),
         ),
         Err(why) => (Reading::missing(why), Reading::missing(why)),
     };
     let base = sample_at(&story, samples, Mark::Baseline).or_else(|| samples.first());
-    let series = series::series(&story, samples, base, page);
+    let series = series::series(&story, samples, base);
     let slope = slope::fit(&series.memory_over_connections);
     let latency =
         latency::Merged::of(story.latencies.iter().map(|(_, _, counts)| counts)).summary();
@@ -295,10 +302,11 @@ fn used(
         used.insert("threads", most);
     }
     // Each registration has one wait entry.
-    if let Some(slabs) = memory.present().and_then(|memory| memory.slabs.present())
-        && let Some(watches) = slabs.iter().find(|row| row.name == "eventpoll_pwq")
+    if let Some(watches) = memory
+        .present()
+        .and_then(|memory| memory.row("eventpoll_pwq")?.objects)
     {
-        used.insert("epoll_watches", watches.objects.max(0.0) as u64);
+        used.insert("epoll_watches", watches.max(0.0) as u64);
     }
     used
 }

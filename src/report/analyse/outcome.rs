@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    Bound, ConnCount, Connections, Ends, MemoryResult, MemorySide, PerConnection, Phase, Proof,
-    RampResult, Reading, RestoreOutcome, Role, RunResult, RunSummary, RunVerdict, SettingResult,
-    SettingScope, TcpState, Threshold, ThresholdKind, ThresholdResult, VerifyShare, WorkerId,
-    WorkerSpec, verify_of,
+    Bound, ConnCount, Connections, Ends, Phase, Proof, RampResult, Reading, RestoreOutcome, Role,
+    RunResult, RunSummary, RunVerdict, SettingResult, SettingScope, TcpState, Threshold,
+    ThresholdKind, ThresholdResult, VerifyShare, WorkerId, WorkerSpec, verify_of,
 };
 use crate::record::Recording;
 
+use super::memory::memory_result;
 use super::story::Story;
 use super::verdict::{Evidence, verdict};
-use crate::report::model::{CgroupRow, LatencySummary, MemoryDetail, Slope};
+use crate::report::model::{LatencySummary, MemoryDetail, Slope};
 
 /// Version of `result.json`.
 const RESULT_VERSION: u32 = 1;
@@ -258,154 +258,6 @@ fn settings(story: &Story) -> Vec<SettingResult> {
     });
     records.collect()
 }
-
-fn memory_result(memory: &Reading<MemoryDetail>, slope: &Reading<Slope>) -> MemoryResult {
-    let (server, client, both) = match memory {
-        Reading::Present(memory) => (
-            side(memory, WorkerId::is_server, memory.server_user),
-            side(memory, |worker| !worker.is_server(), memory.client_user),
-            both(memory),
-        ),
-        Reading::Missing(gap) => (unknown(&gap.gap), unknown(&gap.gap), unknown(&gap.gap)),
-    };
-    MemoryResult {
-        server,
-        client,
-        both,
-        slope_bytes_per_connection: match slope {
-            Reading::Present(slope) => PerConnection {
-                value: Some(slope.slope),
-                how: format!(
-                    "least squares through {} samples of the ramp, both ends",
-                    slope.points
-                ),
-            },
-            Reading::Missing(gap) => PerConnection {
-                value: None,
-                how: gap.gap.clone(),
-            },
-        },
-        slope_confidence_bytes: slope.present().map(|slope| slope.half_width),
-        unexplained_fraction: memory
-            .present()
-            .map(|memory| (memory.residual / memory.total()).abs()),
-    }
-}
-
-const USER: &str = "user_bytes_per_connection";
-const KERNEL: &str = "kernel_bytes_per_connection";
-const SUM: &str = "bytes_per_connection";
-
-fn unknown(why: &str) -> MemorySide {
-    MemorySide {
-        user_bytes_per_connection: None,
-        kernel_bytes_per_connection: None,
-        bytes_per_connection: None,
-        how: [USER, KERNEL, SUM]
-            .map(|name| (name.to_owned(), why.to_owned()))
-            .into(),
-    }
-}
-
-fn both(memory: &MemoryDetail) -> MemorySide {
-    let each = |bytes: f64| Some(bytes / memory.connections);
-    MemorySide {
-        user_bytes_per_connection: each(memory.user),
-        kernel_bytes_per_connection: each(memory.kernel),
-        bytes_per_connection: each(memory.total()),
-        how: [
-            (USER, "growth of RssAnon and VmPTE of all workers"),
-            (
-                KERNEL,
-                "drop of MemFree, less per-CPU free pages, page cache, anonymous memory and page tables",
-            ),
-            (SUM, "sum of the two"),
-        ]
-        .map(|(name, how)| (name.to_owned(), how.to_owned()))
-        .into(),
-    }
-}
-
-/// One end. Its kernel memory is known only where its processes have control groups of their own.
-fn side(memory: &MemoryDetail, is_ours: fn(WorkerId) -> bool, user: Option<f64>) -> MemorySide {
-    let user = user.map(|bytes| bytes / memory.connections);
-    let (kernel, how) = match charged(memory, is_ours) {
-        Ok(bytes) => (
-            Some(bytes / memory.connections),
-            "growth of the kernel memory charged to its control groups, less page tables; the charge leaves out the waste at the end of slabs and security blobs, about 6 to 7 % of it".to_owned(),
-        ),
-        Err(why) => (None, why),
-    };
-    let sum = user.zip(kernel).map(|(user, kernel)| user + kernel);
-    MemorySide {
-        user_bytes_per_connection: user,
-        kernel_bytes_per_connection: kernel,
-        bytes_per_connection: sum,
-        how: [
-            (
-                USER,
-                if user.is_some() {
-                    "growth of RssAnon and VmPTE of its processes".to_owned()
-                } else {
-                    "its processes are not in the samples".to_owned()
-                },
-            ),
-            (
-                SUM,
-                if sum.is_some() {
-                    "sum of the two".to_owned()
-                } else {
-                    format!("one of the two is not known: {how}")
-                },
-            ),
-            (KERNEL, how),
-        ]
-        .map(|(name, how)| (name.to_owned(), how))
-        .into(),
-    }
-}
-
-/// Kernel memory charged to the control groups of one end, or why it says nothing.
-fn charged(memory: &MemoryDetail, is_ours: fn(WorkerId) -> bool) -> Result<f64, String> {
-    let groups: Vec<&CgroupRow> = memory
-        .cgroups
-        .iter()
-        .filter(|group| is_ours(group.worker))
-        .collect();
-    let workers = memory
-        .processes
-        .iter()
-        .filter(|process| is_ours(process.worker));
-    if groups.is_empty() || groups.len() < workers.count() {
-        return Err(
-            "its processes have no control group of their own here, and the kernel's memory of both ends lies in the same caches"
-                .to_owned(),
-        );
-    }
-    let mut charged = 0.0;
-    for group in &groups {
-        match &group.kernel {
-            Reading::Present(bytes) => charged += bytes.0,
-            Reading::Missing(gap) => return Err(gap.gap.clone()),
-        }
-    }
-    let tables: f64 = memory
-        .processes
-        .iter()
-        .filter(|process| is_ours(process.worker))
-        .map(|process| process.page_tables)
-        .sum();
-    let each = (charged - tables) / memory.connections;
-    if each < LEAST_CHARGE_WITH_SOCKET {
-        return Err(format!(
-            "only {each:.0} B per connection are charged to its control groups: this kernel does not charge the sockets themselves there (before Linux 6.12, or control groups of version 1 without a limit on TCP memory)"
-        ));
-    }
-    Ok(charged - tables)
-}
-
-/// A `tcp_sock` alone is larger than this, on every 64-bit kernel from 5.9 on: a smaller charge lacks it.
-const LEAST_CHARGE_WITH_SOCKET: f64 = 2000.0;
 
 /// Each bound with what was measured. A figure that is not known holds no bound.
 fn thresholds(result: &RunResult, bounds: &[Threshold]) -> Vec<ThresholdResult> {

@@ -12,13 +12,8 @@ use crate::report::model::Series;
 const RATE_SECONDS: f64 = 1.0;
 
 /// Every series.
-pub(super) fn series(
-    story: &Story,
-    samples: &[Sample],
-    base: Option<&Sample>,
-    page: f64,
-) -> Series {
-    let memory = |sample: &Sample| beyond(base?, sample, page);
+pub(super) fn series(story: &Story, samples: &[Sample], base: Option<&Sample>) -> Series {
+    let memory = |sample: &Sample| beyond(base?, sample);
     let ramp = story.ramp();
     let drain = story.began(Phase::Drain);
     Series {

@@ -56,6 +56,8 @@ pub(super) struct Story {
     pub(super) held: Vec<(f64, u64)>,
     /// Connections opened by all clients, whenever that changed.
     pub(super) opened: Vec<(f64, u64)>,
+    /// Whether slab caches were shrunk before the baseline; not known in recordings that do not tell.
+    pub(super) shrunk: Option<bool>,
     /// When the last event happened.
     pub(super) last_seconds: f64,
 }
@@ -114,6 +116,7 @@ impl Story {
             RunEvent::Marked { mark, sample } => {
                 self.marks.insert(*mark, (at, *sample));
             }
+            RunEvent::Settled(settled) => self.shrunk = Some(!settled.shrunk.is_empty()),
             RunEvent::Counted {
                 host,
                 role,

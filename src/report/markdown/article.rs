@@ -76,11 +76,7 @@ fn table(page: &mut Page, report: &Report, readings: &ArticleReadings) {
         (
             "Kernel log on the way",
             "`TCP: too many of orphaned sockets` from about 500,000; `Out of socket memory` at about 990,000".to_owned(),
-            if readings.kernel_log.is_empty() {
-                "no such line was recorded".to_owned()
-            } else {
-                readings.kernel_log.join("<br>")
-            },
+            kernel_log(readings),
         ),
     ]
     .map(|(what, theirs, here)| vec![what.to_owned(), theirs, here]);
@@ -94,6 +90,16 @@ fn table(page: &mut Page, report: &Report, readings: &ArticleReadings) {
     );
 }
 
+fn kernel_log(readings: &ArticleReadings) -> String {
+    let lines = readings.kernel_log.join("<br>");
+    match (&readings.kernel_log_gap, lines.is_empty()) {
+        (None, true) => "no such line was recorded".to_owned(),
+        (None, false) => lines,
+        (Some(gap), true) => format!("unknown: {gap}"),
+        (Some(gap), false) => format!("{lines}<br>and perhaps more: {gap}"),
+    }
+}
+
 fn or_gap(reading: &Reading<String>) -> String {
     match reading {
         Reading::Present(text) => text.clone(),
@@ -102,14 +108,9 @@ fn or_gap(reading: &Reading<String>) -> String {
 }
 
 fn ours(report: &Report) -> String {
-    report.memory.present().map_or_else(
+    report.result.memory.both.bytes_per_connection.map_or_else(
         || "unknown".to_owned(),
-        |memory| {
-            format!(
-                "{} KB, both ends",
-                figure(memory.total() / memory.connections / 1024.0)
-            )
-        },
+        |each| format!("{} KB, both ends", figure(each / 1024.0)),
     )
 }
 

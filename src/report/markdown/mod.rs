@@ -3,6 +3,7 @@
 mod article;
 mod environment;
 mod memory;
+mod memory_checks;
 mod method;
 mod page;
 

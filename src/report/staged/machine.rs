@@ -41,6 +41,7 @@ pub(super) fn sample(number: u64, open: u64) -> Sample {
         merged: Vec::new(),
         objects: 10 + open * each,
         slot: Bytes::new(slot),
+        slots_per_slab: Some(1),
         pages: Bytes::new((10 + open * each) * slot),
     };
     let process = |worker, user| ProcessSample {
@@ -62,8 +63,18 @@ pub(super) fn sample(number: u64, open: u64) -> Sample {
         per_cpu_free: Reading::Present(Pages::new(1000)),
         slabs: Reading::Present(vec![
             cache("TCP", 2, 2520),
+            cache("sock_inode_cache", 2, 862),
+            cache("filp", 2, 195),
+            cache("dentry", 2, 195),
+            cache("lsm_inode_cache", 2, 32),
+            cache("lsm_file_cache", 2, 24),
+            cache("eventpoll_epi", 1, 128),
+            cache("eventpoll_pwq", 1, 64),
+            cache("ep_head", 1, 16),
             cache("tcp_bind2_bucket", 1, 128),
         ]),
+        other_slabs: Reading::Present(Bytes::from_mib(60)),
+        merging_unknown: None,
         cpu: Reading::Present(CpuTicks {
             user: number * 10,
             system: number * 60,
@@ -96,7 +107,10 @@ pub(super) fn sample(number: u64, open: u64) -> Sample {
             process(WorkerId::client(1), 0),
         ],
         cgroups: Vec::new(),
+        process_gaps: Vec::new(),
+        cgroup_gaps: Vec::new(),
         kernel_log: Reading::Present(Vec::new()),
+        kernel_log_overrun: false,
     }
 }
 

@@ -206,7 +206,7 @@ fn a_threshold_on_an_unknown_figure_says_why_it_is_unknown() {
     use crate::domain::{Bound, Figure, Part, Side, Threshold};
     let mut staged = Staged::good(8000);
     staged.thresholds = vec![Threshold {
-        figure: Figure::Memory(Side::Server, Part::Kernel),
+        figure: Figure::Memory(Side::Server, Part::Charged),
         bound: Bound::AtMost(9000.0),
     }];
     let result = analyse(&staged.recording()).result;

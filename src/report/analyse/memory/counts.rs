@@ -1,0 +1,161 @@
+//! How many objects of each kind each end has: by the plan and by what was counted, never by the memory that they take.
+
+use std::collections::BTreeMap;
+
+use crate::domain::{EngineKind, HostIndex, Reading, Role, RunSummary, TcpState, WorkerSpec};
+
+use super::{Known, Span};
+
+/// How many sockets each end has, and what belongs to them.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Counts {
+    /// The server's sockets, those in the accept queue too.
+    pub(super) server_sockets: f64,
+    /// Those of them that were accepted.
+    pub(super) accepted: f64,
+    /// Those of the accepted ones that epoll watches: each engine of the server watches all of them.
+    pub(super) server_watched: f64,
+    /// The clients' sockets.
+    pub(super) client_sockets: f64,
+    /// Those of them that epoll watches.
+    pub(super) client_watched: f64,
+    /// Different ports that the clients' sockets are bound to, in each namespace by itself.
+    pub(super) client_ports: f64,
+}
+
+/// Objects of one kind.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Expected {
+    pub(super) server: f64,
+    pub(super) client: f64,
+}
+
+impl Expected {
+    pub(super) const fn both(self) -> f64 {
+        self.server + self.client
+    }
+}
+
+/// The kinds that have a number for each end, as the kernel makes them (`docs/memory.md` names the sources).
+pub(super) const KINDS: [&str; 12] = [
+    "TCP",
+    "sock_inode_cache",
+    "filp",
+    "dentry",
+    "lsm_inode_cache",
+    "lsm_file_cache",
+    "eventpoll_epi",
+    "eventpoll_pwq",
+    "ep_head",
+    "request_sock_TCP",
+    "tcp_bind_bucket",
+    "tcp_bind2_bucket",
+];
+
+/// Whether a kind is a bind bucket. Only clients have them: those of accepted sockets are the listener's. How many there are
+/// is what the kernel counts, because ports that it chose itself are not in the plan.
+pub(super) fn is_bind_bucket(kind: &str) -> bool {
+    matches!(kind, "tcp_bind_bucket" | "tcp_bind2_bucket")
+}
+
+impl Counts {
+    /// How many objects of a kind each end has.
+    pub(super) fn of_kind(&self, kind: &str) -> Option<Expected> {
+        let (server, client) = match kind {
+            "TCP" => (self.server_sockets, self.client_sockets),
+            "sock_inode_cache" | "filp" | "dentry" | "lsm_inode_cache" | "lsm_file_cache" => {
+                (self.accepted, self.client_sockets)
+            }
+            "eventpoll_epi" | "eventpoll_pwq" | "ep_head" => {
+                (self.server_watched, self.client_watched)
+            }
+            // It lives until accept(2).
+            "request_sock_TCP" => (self.server_sockets - self.accepted, 0.0),
+            "tcp_bind2_bucket" => (0.0, self.client_sockets),
+            "tcp_bind_bucket" => (0.0, self.client_ports),
+            _ => return None,
+        };
+        Some(Expected { server, client })
+    }
+
+    /// Sockets of both ends.
+    pub(super) const fn sockets(&self) -> Expected {
+        Expected {
+            server: self.server_sockets,
+            client: self.client_sockets,
+        }
+    }
+}
+
+/// The counts at the target, or why they are not known.
+pub(super) fn of(span: &Span<'_>, known: Known<'_>) -> Reading<Counts> {
+    let Some(summary) = known.summary else {
+        return Reading::missing(
+            "the plan is not known, and with it neither the engines nor whether the server accepts",
+        );
+    };
+    let story = known.story;
+    let at = span.target.at_seconds;
+    let clients = span.connections;
+    let here = |role: Role, count: f64| if summary.ends.here(role) { count } else { 0.0 };
+    // A server that is not ours accepts, as far as we know.
+    let accepts = summary.server().is_none_or(|server| server.accept);
+    let counted = story
+        .counted(Role::Server)
+        .map(|(states, _)| states.of(TcpState::Established).as_f64());
+    let told = story
+        .workers
+        .keys()
+        .filter(|worker| worker.is_server())
+        .filter_map(|worker| story.counters_at(*worker, at))
+        .map(|counters| counters.established.as_f64())
+        .reduce(|one, other| one + other);
+    // What was accepted is known of the moment itself. What was counted later may be less, where some were lost meanwhile,
+    // or more, where some wait to be accepted.
+    let (server_sockets, accepted) = match (accepts, told, counted) {
+        (true, Some(told), counted) => (told.max(counted.unwrap_or(told).min(clients)), told),
+        (true, None, counted) => {
+            let sockets = counted.unwrap_or(clients);
+            (sockets, sockets)
+        }
+        (false, _, counted) => (counted.unwrap_or(clients), 0.0),
+    };
+    Reading::Present(Counts {
+        server_sockets: here(Role::Server, server_sockets),
+        accepted: here(Role::Server, accepted),
+        server_watched: here(Role::Server, accepted),
+        client_sockets: here(Role::Client, clients),
+        client_watched: here(Role::Client, clients * watched_share(summary)),
+        client_ports: here(Role::Client, ports(summary)),
+    })
+}
+
+/// The share of the clients' connections whose engine watches them while they are idle: tokio registers each socket, our
+/// epoll engine looks at its sockets from time to time and registers none.
+fn watched_share(summary: &RunSummary) -> f64 {
+    let (mut all, mut watched) = (0.0, 0.0);
+    for worker in summary.workers_of(Role::Client) {
+        if let WorkerSpec::Client(client) = &worker.planned.spec {
+            let connections = client.connections().as_f64();
+            all += connections;
+            watched += match client.engine {
+                EngineKind::Epoll => 0.0,
+                EngineKind::Tokio => connections,
+            };
+        }
+    }
+    if all > 0.0 { watched / all } else { 0.0 }
+}
+
+/// Different ports, in each namespace by itself: sources in one namespace share them, and so do targets of one source.
+fn ports(summary: &RunSummary) -> f64 {
+    let mut most: BTreeMap<HostIndex, u32> = BTreeMap::new();
+    for worker in summary.workers_of(Role::Client) {
+        if let WorkerSpec::Client(client) = &worker.planned.spec {
+            let largest = client.shards.iter().map(|shard| shard.count).max();
+            let known = most.entry(worker.planned.host).or_default();
+            *known = (*known).max(largest.unwrap_or(0));
+        }
+    }
+    most.values().map(|count| f64::from(*count)).sum()
+}
