@@ -72,6 +72,8 @@ enum Variant {
     Epoll,
     /// The tokio engine at both ends.
     Tokio,
+    /// The tokio engine at both ends, with slabs for what it aligns to 128 bytes in place of the system's allocator.
+    TokioSlabs,
     /// The kernel chooses source ports within `IP_LOCAL_PORT_RANGE`.
     PortRange,
     /// Connections stay in the accept queue.
@@ -87,6 +89,7 @@ impl Variant {
         match self {
             Self::Epoll => "epoll",
             Self::Tokio => "tokio",
+            Self::TokioSlabs => "tokio-slabs",
             Self::PortRange => "port-range",
             Self::AcceptQueue => "accept-queue",
             Self::TwoAcceptors => "two-acceptors",
@@ -97,13 +100,21 @@ impl Variant {
     fn sets(self) -> Vec<String> {
         let sets: &[&str] = match self {
             Self::Epoll => &[],
-            Self::Tokio => &["server.engine=tokio", "clients.engine=tokio"],
+            Self::Tokio | Self::TokioSlabs => &["server.engine=tokio", "clients.engine=tokio"],
             Self::PortRange => &["clients.ports=range"],
             Self::AcceptQueue => &["server.accept=no"],
             Self::TwoAcceptors => &["server.acceptors=2"],
             Self::EightAcceptors => &["server.acceptors=8"],
         };
         sets.iter().map(|set| (*set).to_owned()).collect()
+    }
+
+    /// What is set in the environment of its runs.
+    const fn environment(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::TokioSlabs => Some(("C1M_ALLOCATOR", "slabs")),
+            _ => None,
+        }
     }
 }
 
@@ -121,8 +132,14 @@ const OTHER_SCENARIOS: [&str; 5] = [
 
 /// What is run in turn.
 enum Entrant {
-    Ours { name: String, sets: Vec<String> },
-    Other { command: String },
+    Ours {
+        name: String,
+        sets: Vec<String>,
+        environment: Option<(&'static str, &'static str)>,
+    },
+    Other {
+        command: String,
+    },
 }
 
 /// What one entrant came to.
@@ -147,8 +164,12 @@ pub(super) fn run(args: &BenchArgs) -> Result<Exit, Failure> {
     for round in 1..=args.rounds {
         for (index, entrant) in entrants.iter().enumerate() {
             let rate = match entrant {
-                Entrant::Ours { name, sets } => {
-                    let result = one_run(args, name, sets)?;
+                Entrant::Ours {
+                    name,
+                    sets,
+                    environment,
+                } => {
+                    let result = one_run(args, name, sets, *environment)?;
                     let rate = result
                         .ramp
                         .rate_per_second
@@ -212,6 +233,7 @@ fn entrants(args: &BenchArgs) -> Result<Vec<Entrant>, Failure> {
         .map(|variant| Entrant::Ours {
             name: variant.name().to_owned(),
             sets: variant.sets(),
+            environment: variant.environment(),
         })
         .collect();
     for text in &args.variant {
@@ -224,6 +246,7 @@ fn entrants(args: &BenchArgs) -> Result<Vec<Entrant>, Failure> {
         entrants.push(Entrant::Ours {
             name: name.to_owned(),
             sets: sets.split(',').map(str::to_owned).collect(),
+            environment: None,
         });
     }
     entrants.extend(args.beside.iter().map(|command| Entrant::Other {
@@ -242,7 +265,12 @@ impl Entrant {
 }
 
 /// One run without hold and proof, in a process of its own: what an earlier run has left in this process cannot matter.
-fn one_run(args: &BenchArgs, name: &str, sets: &[String]) -> Result<RunResult, Failure> {
+fn one_run(
+    args: &BenchArgs,
+    name: &str,
+    sets: &[String],
+    environment: Option<(&str, &str)>,
+) -> Result<RunResult, Failure> {
     let results = env::temp_dir().join(format!("c1m-bench-{:08x}", random_number()));
     // Made here, for its owner alone: a folder that somebody else has put there is no place for results.
     fs::DirBuilder::new()
@@ -266,6 +294,8 @@ fn one_run(args: &BenchArgs, name: &str, sets: &[String]) -> Result<RunResult, F
     for variable in OTHER_SCENARIOS {
         command.env_remove(variable);
     }
+    // Each variant has what it names and nothing else, whatever was set when the comparison was started.
+    command.env_remove("C1M_ALLOCATOR").envs(environment);
     let status = command
         .status()
         .with_context(|| format!("cannot start a run of {name}"))?;

@@ -26,6 +26,9 @@ pub const RUN_VARIABLE: &str = "C1M_RUN";
 /// The variable in a worker's environment that says who its runner is: the text of a [`ProcessIdentity`].
 pub const RUNNER_VARIABLE: &str = "C1M_RUNNER";
 
+/// The variable that chooses a worker's allocator (`src/kernel/sys/allocator.rs`). The runner hands its own on.
+pub(crate) const ALLOCATOR_VARIABLE: &str = "C1M_ALLOCATOR";
+
 /// What a worker executes.
 #[derive(Debug, Clone)]
 pub struct WorkerProgram {
@@ -365,7 +368,7 @@ fn end_now(child: &mut Child) {
 }
 
 /// Variables that a worker keeps: they steer its log and the trace of a panic, nothing else.
-const KEPT_VARIABLES: [&str; 2] = ["RUST_BACKTRACE", "RUST_LOG"];
+const KEPT_VARIABLES: [&str; 3] = ["RUST_BACKTRACE", "RUST_LOG", ALLOCATOR_VARIABLE];
 
 /// Bytes of a line of a worker's stderr; what is longer becomes several lines.
 const LONGEST_LOG_LINE: u64 = 64 * 1024;

@@ -17,6 +17,7 @@ use crate::domain::{HostIndex, PlaceMaking, PlannedWorker, RunId, SettingRecord,
 use crate::host::Tuning;
 use crate::plan::Plan;
 
+pub(crate) use child::ALLOCATOR_VARIABLE;
 pub use child::{RUN_VARIABLE, RUNNER_VARIABLE, WorkerProgram};
 pub use docker::remove_object;
 pub use orphans::{Orphan, Orphans, orphans};

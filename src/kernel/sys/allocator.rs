@@ -1,8 +1,9 @@
-//! The program's allocator: the system's, with slabs for small blocks that must be aligned to 128 bytes.
+//! The program's allocator: the system's. On request (`C1M_ALLOCATOR=slabs`) small blocks that must be aligned to 128 bytes come
+//! from slabs of our own instead, for comparison.
 //!
 //! tokio aligns a task and a socket's registration to 128 bytes, and each connection has one of both. glibc puts 16 bytes
-//! before every block, so that between two such blocks 112 bytes are lost: 975 bytes for a connection instead of 530
-//! (50,000 connections, glibc 2.36). Here blocks of one size lie side by side.
+//! before every block, so that between two such blocks 112 bytes are lost: 975 bytes for a connection instead of 516
+//! (`docs/decisions/0009-the-systems-allocator.md`). In slabs blocks of one size lie side by side.
 //!
 //! Blocks are taken from and returned to lists of the calling thread, without a lock. A thread that ends leaves its list
 //! behind; the threads that allocate such blocks live as long as the process.
@@ -10,6 +11,44 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ptr;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// The variable of the environment that chooses. It is looked at once, when the first such block is asked for.
+pub const VARIABLE: &std::ffi::CStr = c"C1M_ALLOCATOR";
+
+/// Its value that asks for slabs.
+pub const SLABS_WANTED: &std::ffi::CStr = c"slabs";
+
+/// What was chosen: not looked yet, the system's, slabs.
+static CHOSEN: AtomicU8 = AtomicU8::new(NOT_LOOKED);
+const NOT_LOOKED: u8 = 0;
+const SYSTEM: u8 = 1;
+const SLABS: u8 = 2;
+
+/// Whether blocks come from slabs. The answer never changes: a block must go back where it came from.
+fn from_slabs() -> bool {
+    match CHOSEN.load(Ordering::Relaxed) {
+        NOT_LOOKED => {
+            let chosen = if wants_slabs() { SLABS } else { SYSTEM };
+            // Two threads that look at once find the same.
+            CHOSEN.store(chosen, Ordering::Relaxed);
+            chosen == SLABS
+        }
+        chosen => chosen == SLABS,
+    }
+}
+
+/// Looks into the environment without allocating anything.
+fn wants_slabs() -> bool {
+    // SAFETY: the name ends with a zero byte; this program never changes its environment, so that nobody moves it meanwhile.
+    let value = unsafe { libc::getenv(VARIABLE.as_ptr()) };
+    if value.is_null() {
+        return false;
+    }
+    // SAFETY: getenv returned a pointer that is not null: text that ends with a zero byte, and stays where it is.
+    let value = unsafe { std::ffi::CStr::from_ptr(value) };
+    value == SLABS_WANTED
+}
 
 /// The alignment that is served here.
 const ALIGN: usize = 128;
@@ -33,7 +72,7 @@ struct Slab {
 
 thread_local! {
     // Constant and without a destructor, so that reaching it allocates nothing and works at the end of a thread too.
-    static SLABS: [Slab; CLASSES] = const {
+    static OWN: [Slab; CLASSES] = const {
         [const {
             Slab {
                 returned: Cell::new(ptr::null_mut()),
@@ -45,9 +84,9 @@ thread_local! {
 }
 
 /// The class of a layout, where it is served here.
-const fn class(layout: &Layout) -> Option<usize> {
+fn class(layout: &Layout) -> Option<usize> {
     let size = layout.size();
-    if layout.align() == ALIGN && size > 0 && size <= ALIGN * CLASSES {
+    if layout.align() == ALIGN && size > 0 && size <= ALIGN * CLASSES && from_slabs() {
         Some(size.div_ceil(ALIGN) - 1)
     } else {
         None
@@ -95,11 +134,12 @@ impl Slab {
 
 // SAFETY: a block of a class is at least as large as its layout asks, a multiple of 128 bytes into a chunk that is
 // aligned to 128 bytes, and in at most one place: handed out, or in one list. Everything else is the system's, for
-// allocating and for freeing alike, because `class` depends on the layout only, which is the same for both.
+// allocating and for freeing alike, because `class` depends on the layout, which is the same for both, and on a choice that
+// never changes.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match class(&layout) {
-            Some(class) => SLABS.with(|slabs| slabs[class].take(class)),
+            Some(class) => OWN.with(|slabs| slabs[class].take(class)),
             // SAFETY: the caller's promises are the same.
             None => unsafe { System.alloc(layout) },
         }
@@ -110,7 +150,7 @@ unsafe impl GlobalAlloc for Allocator {
             // SAFETY: the caller's promises are the same.
             return unsafe { System.alloc_zeroed(layout) };
         };
-        let block = SLABS.with(|slabs| slabs[class].take(class));
+        let block = OWN.with(|slabs| slabs[class].take(class));
         if !block.is_null() {
             // SAFETY: the block has at least this size.
             unsafe { block.write_bytes(0, layout.size()) };
@@ -120,7 +160,7 @@ unsafe impl GlobalAlloc for Allocator {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         match class(&layout) {
-            Some(class) => SLABS.with(|slabs| slabs[class].give(block)),
+            Some(class) => OWN.with(|slabs| slabs[class].give(block)),
             // SAFETY: the block came from the system, see above.
             None => unsafe { System.dealloc(block, layout) },
         }
@@ -154,35 +194,34 @@ mod tests {
     #[repr(align(128))]
     struct Aligned([u8; 200]);
 
+    /// Slabs of their own, whatever the program chose.
     #[test]
     fn blocks_lie_side_by_side_and_are_used_again() {
-        let blocks: Vec<Box<Aligned>> = (0..100)
-            .map(|fill| Box::new(Aligned([fill; 200])))
-            .collect();
-        for (fill, block) in (0..).zip(&blocks) {
-            let address = ptr::from_ref(&**block).addr();
-            assert_eq!(address % 128, 0);
-            assert!(
-                block.0.iter().all(|byte| *byte == fill),
-                "nobody else wrote here"
-            );
-        }
-        let addresses: Vec<usize> = blocks
-            .iter()
-            .map(|block| ptr::from_ref(&**block).addr())
-            .collect();
-        let neighbours = addresses
+        let slab = Slab {
+            returned: Cell::new(ptr::null_mut()),
+            next: Cell::new(ptr::null_mut()),
+            left: Cell::new(0),
+        };
+        let blocks: Vec<*mut u8> = (0..100).map(|_| slab.take(1)).collect();
+        assert!(blocks.iter().all(|block| block.addr() % 128 == 0));
+        let neighbours = blocks
             .windows(2)
-            .filter(|pair| pair[1] == pair[0] + 256)
+            .filter(|pair| pair[1].addr() == pair[0].addr() + 256)
             .count();
-        assert!(neighbours >= 98, "at most one chunk ended between them");
-        drop(blocks);
-        let again = Box::new(Aligned([1; 200]));
-        assert!(addresses.contains(&ptr::from_ref(&*again).addr()));
+        assert_eq!(neighbours, 99, "a chunk has room for 256 of them");
+        slab.give(blocks[7]);
+        assert_eq!(slab.take(1), blocks[7]);
     }
 
     #[test]
-    fn a_vector_of_aligned_things_grows_out_of_the_slabs() {
+    fn the_systems_allocator_serves_unless_slabs_are_asked_for() {
+        assert!(std::env::var_os("C1M_ALLOCATOR").is_none() && !from_slabs());
+        let block = Box::new(Aligned([1; 200]));
+        assert_eq!(ptr::from_ref(&*block).addr() % 128, 0);
+    }
+
+    #[test]
+    fn a_vector_of_aligned_things_keeps_what_it_holds_while_it_grows() {
         let mut things = Vec::new();
         for fill in 0..50 {
             things.push(Aligned([fill; 200]));

@@ -16,7 +16,7 @@ use crate::domain::{HostIndex, RunId, SettingValue};
 use crate::kernel::sys::netns::move_into_new_network;
 use crate::kernel::sysctl::{SettingStore, Sysctl};
 use crate::plan::{ContainerBounds, HostPlan, Interface, Plan};
-use crate::provision::{ProvisionError, RUN_VARIABLE};
+use crate::provision::{ALLOCATOR_VARIABLE, ProvisionError, RUN_VARIABLE};
 
 /// What all containers of a run have in common.
 #[derive(Debug)]
@@ -110,7 +110,15 @@ impl Recipe<'_> {
             hostname: Some(host.index.name()),
             image: Some(self.image.to_owned()),
             cmd: Some(vec!["worker".to_owned()]),
-            env: Some(vec![format!("{RUN_VARIABLE}={}", self.run)]),
+            env: Some(
+                std::iter::once(format!("{RUN_VARIABLE}={}", self.run))
+                    .chain(
+                        std::env::var(ALLOCATOR_VARIABLE)
+                            .ok()
+                            .map(|value| format!("{ALLOCATOR_VARIABLE}={value}")),
+                    )
+                    .collect(),
+            ),
             labels: Some(labels::of_container(self.run, host.index)),
             attach_stdin: Some(true),
             attach_stdout: Some(true),
