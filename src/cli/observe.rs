@@ -11,6 +11,7 @@ use clap::Args;
 
 use super::count::namespace_file;
 use super::format::Format;
+use super::progress::print_line;
 use super::{Exit, Failure};
 use crate::domain::{
     Bytes, ConnCount, CpuTicks, HostIndex, ProcessSample, Reading, Role, Sample, WorkerId,
@@ -85,7 +86,14 @@ pub(super) fn run(args: &ObserveArgs) -> Result<Exit, Failure> {
             },
             *pid,
         );
-        if let Some(group) = cgroup_of_process(Path::new("/"), *pid) {
+        // Everything else of the process can be shown all the same.
+        let group = cgroup_of_process(Path::new("/"), *pid).unwrap_or_else(|error| {
+            print_line(&format!(
+                "no control group of process {pid} is shown: {error}"
+            ));
+            None
+        });
+        if let Some(group) = group {
             observer.watch_cgroup(
                 WorkerId {
                     role: Role::Server,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::domain::{Bytes, CgroupLimit, Reading};
-use crate::kernel::cgroup::MemoryHierarchy;
+use crate::kernel::cgroup::{CgroupError, MemoryHierarchy};
 use crate::kernel::procfs::{ProcError, Procfs};
 use crate::kernel::sysctl::{SettingStore, Sysctl};
 
@@ -107,10 +107,12 @@ pub fn memory_gauge(root: &Path) -> MemoryGauge {
 }
 
 /// The memory control group of a process, where it has one of its own: a path below the controller's mount.
-#[must_use]
-pub fn cgroup_of_process(root: &Path, pid: u32) -> Option<String> {
-    let group = MemoryHierarchy::find(root).ok()?.group_of(Some(pid)).ok()?;
-    (group != "/").then_some(group)
+///
+/// # Errors
+/// When it cannot be found out.
+pub fn cgroup_of_process(root: &Path, pid: u32) -> Result<Option<String>, CgroupError> {
+    let group = MemoryHierarchy::find(root)?.group_of(Some(pid))?;
+    Ok((group != "/").then_some(group))
 }
 
 impl MemoryGauge {

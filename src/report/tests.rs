@@ -204,6 +204,40 @@ fn a_merged_cache_is_split_by_known_numbers() {
     ));
 }
 
+/// Half of the directory entries found room in slabs that were there before: they are taken all the same.
+#[test]
+fn objects_in_slabs_that_were_there_before_count() {
+    let mut recording = Staged::good(8000).recording();
+    for sample in &mut recording.samples {
+        let open = open(sample);
+        if let Reading::Present(slabs) = &mut sample.slabs {
+            let cache = slabs
+                .iter_mut()
+                .find(|cache| cache.name == "dentry")
+                .expect("staged");
+            // 21 objects in a slab of one page.
+            cache.slot = Bytes::new(192);
+            cache.slots_per_slab = Some(21);
+            cache.pages = Bytes::new(1_000_000 + open * 195);
+        }
+        if let Reading::Present(memory) = &mut sample.memory {
+            memory.slab_reclaimable = memory
+                .slab_reclaimable
+                .saturating_sub(Bytes::new(open * 195));
+            memory.free += Bytes::new(open * 195);
+        }
+    }
+    let report = analyse(&recording);
+    let share = 4096.0 / 21.0;
+    let memory = &report.result.memory;
+    let dentries = memory.attribution.iter().find(|row| row.object == "dentry");
+    let bytes = dentries.expect("a row").bytes;
+    assert!((bytes - 16_000.0 * share).abs() < 1.0, "{bytes}");
+    let both = memory.both.kernel_bytes_per_connection.expect("known");
+    assert!((both - (KERNEL_EACH as f64 - 195.0 + 2.0 * share - 195.0)).abs() < 0.1);
+    assert_eq!(memory.disturbed, None);
+}
+
 /// An ordinary user may not read slabinfo: the split is modelled, and says so.
 #[test]
 fn without_slabinfo_the_split_is_modelled_and_the_sum_is_not() {

@@ -171,6 +171,12 @@ fn account(page: &mut Page, memory: &MemoryDetail) {
     } else {
         format!("{share} of the sum is not attributed. {sure}")
     });
+    if memory.reused / memory.connections >= 0.5 {
+        page.block(&format!(
+            "{} per connection of the sum are no growth: objects that found room in slabs which were there before the baseline.",
+            bytes_each(memory.reused / memory.connections)
+        ));
+    }
     for row in &memory.outside {
         page.block(&format!(
             "Not in the sum, because it was there before the baseline: {}, {} ({} per connection, {}).",
@@ -196,15 +202,19 @@ fn cells(row: &AccountRow, connections: f64) -> Vec<String> {
         } else {
             row.object.clone()
         },
-        row.objects.map_or_else(String::new, |objects| {
-            format!("{:.3}", objects / connections)
-        }),
+        row.objects
+            .map(|objects| objects / connections)
+            .filter(|each| *each >= FEWEST_SHOWN)
+            .map_or_else(String::new, |each| format!("{each:.3}")),
         each(row.bytes),
         each(row.server),
         each(row.client),
         known_by(row.source).to_owned(),
     ]
 }
+
+/// Fewer for each connection than this would show as 0.000.
+const FEWEST_SHOWN: f64 = 0.0005;
 
 const fn known_by(source: RowSource) -> &'static str {
     match source {

@@ -56,7 +56,7 @@ pub(super) fn closing_sum(page: &mut Page, memory: &MemoryDetail) {
     rows.push(row(
         "**counted as the connections'**",
         memory.total(),
-        "kernel and workers",
+        "kernel and workers, and objects that found room in slabs which were there before",
     ));
     page.table(
         &[
@@ -198,6 +198,7 @@ pub(super) fn misled(page: &mut Page, memory: &MemoryDetail) {
     let cache = memory.of(Account::Cache) - memory.file_cache_growth;
     let named = [
         ("cost of the connections", memory.total()),
+        ("of it in slabs that were there before", -memory.reused),
         ("reclaimable slab, taken for available", -reclaimable),
         ("free pages that moved to per-CPU lists", lists),
         ("memory of other programs", memory.others()),

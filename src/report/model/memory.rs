@@ -105,6 +105,8 @@ pub struct MemoryDetail {
     pub not_split: Option<String>,
     /// Bytes that no row explains.
     pub unexplained: f64,
+    /// Bytes of objects that found room in slabs which were there before the baseline: no growth, but taken all the same.
+    pub reused: f64,
     /// The workers' own memory and page tables, for each side.
     pub user: Sides,
     /// Kernel memory charged to the control groups of each side.
@@ -148,7 +150,7 @@ impl MemoryDetail {
     /// The kernel's memory on behalf of the connections, both ends.
     #[must_use]
     pub fn kernel(&self) -> f64 {
-        self.of(Account::Kernel)
+        self.of(Account::Kernel) + self.reused
     }
 
     /// The workers' own memory and page tables, both ends, as far as they are known.

@@ -41,7 +41,7 @@ pub(super) fn sample(number: u64, open: u64) -> Sample {
         merged: Vec::new(),
         objects: 10 + open * each,
         slot: Bytes::new(slot),
-        slots_per_slab: Some(1),
+        slots_per_slab: None,
         pages: Bytes::new((10 + open * each) * slot),
     };
     let process = |worker, user| ProcessSample {

@@ -32,18 +32,25 @@ pub(super) struct Ground<'a> {
 pub(super) struct Built {
     pub(super) rows: Vec<AccountRow>,
     pub(super) unexplained: f64,
+    /// Bytes of objects that found room in slabs which were there before.
+    pub(super) reused: f64,
 }
 
 /// Builds it.
 pub(super) fn build(ground: &Ground<'_>) -> Built {
-    let (mut rows, tables) = match (&ground.span.base.slabs, &ground.span.target.slabs) {
-        (Reading::Present(base), Reading::Present(target)) => counted(ground, base, target),
-        _ => modelled(ground),
+    let (mut rows, tables, reused) = if let (Reading::Present(base), Reading::Present(target)) =
+        (&ground.span.base.slabs, &ground.span.target.slabs)
+    {
+        counted(ground, base, target)
+    } else {
+        let (rows, tables) = modelled(ground);
+        (rows, tables, 0.0)
     };
     let in_vmalloc = tables.as_ref().map_or(0.0, |tables| tables.in_vmalloc);
     rows.extend(tables.map(|tables| tables.row));
     others(ground, in_vmalloc, &mut rows);
     let total = closing::kernel(ground.parts)
+        + reused
         + ground
             .processes
             .iter()
@@ -56,7 +63,11 @@ pub(super) fn build(ground: &Ground<'_>) -> Built {
         unexplained,
         RowSource::Remainder,
     ));
-    Built { rows, unexplained }
+    Built {
+        rows,
+        unexplained,
+        reused,
+    }
 }
 
 fn shared(object: &str, objects: Option<f64>, bytes: f64, source: RowSource) -> AccountRow {
@@ -106,6 +117,15 @@ impl Growth<'_> {
             .collect()
     }
 
+    /// One object's share of the pages of a full slab, where the recording tells how many a slab has. A slab has a power of two
+    /// of pages.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a few pages
+    fn share(&self, page: f64) -> Option<f64> {
+        let slots = self.cache.slots_per_slab.filter(|slots| *slots > 0)? as f64;
+        let pages = (self.cache.slot.as_f64() * slots / page).ceil() as u64;
+        Some(pages.next_power_of_two() as f64 * page / slots)
+    }
+
     fn slots(&self, page: f64) -> Option<u64> {
         self.cache
             .slots_per_slab
@@ -118,7 +138,7 @@ fn counted(
     ground: &Ground<'_>,
     base: &[SlabCache],
     target: &[SlabCache],
-) -> (Vec<AccountRow>, Option<Tables>) {
+) -> (Vec<AccountRow>, Option<Tables>, f64) {
     let grown: Vec<Growth<'_>> = target
         .iter()
         .map(|cache| {
@@ -134,10 +154,11 @@ fn counted(
     let listed: f64 = grown.iter().map(|growth| growth.bytes).sum();
     let mut rows = Vec::new();
     let mut vectors = Vectors::default();
+    let mut reused = 0.0;
     for growth in &grown {
         match ground.counts {
             Reading::Present(counts) => {
-                kinds_of(growth, counts, ground.span.page, &mut vectors, &mut rows);
+                reused += kinds_of(growth, counts, ground.span.page, &mut vectors, &mut rows);
             }
             // Without the counts nothing is split, but it is still what grew.
             Reading::Missing(_) if !growth.kinds().is_empty() => rows.push(shared(
@@ -153,7 +174,9 @@ fn counted(
     for growth in grown.iter().filter(|growth| growth.kinds().is_empty()) {
         let mut rest = growth.objects;
         if let Some(expected) = vectors.in_cache(&growth.cache.name) {
-            rest -= owners_in(growth, expected, &mut owners);
+            let (vectors, room) = owners_in(growth, expected, ground.span.page, &mut owners);
+            rest -= vectors;
+            reused += room;
         }
         if let Reading::Present(counts) = ground.counts
             && let Some(row) = one_each(growth, rest, counts.sockets())
@@ -182,7 +205,7 @@ fn counted(
         _ => 0.0,
     };
     let large = closing::slab(ground.parts) - listed - outside;
-    (rows, tables::grown(ground, large))
+    (rows, tables::grown(ground, large), reused)
 }
 
 const NONE: Expected = Expected {
@@ -191,16 +214,17 @@ const NONE: Expected = Expected {
 };
 
 /// The rows of one cache: one for each kind in it whose number is known, and one for bind buckets, which are what is left.
-/// What neither explains stays out, and so comes to be unexplained.
+/// What neither explains stays out, and so comes to be unexplained. Returns the bytes of objects that found room in slabs which
+/// were there before.
 fn kinds_of(
     growth: &Growth<'_>,
     counts: &Counts,
     page: f64,
     vectors: &mut Vectors,
     rows: &mut Vec<AccountRow>,
-) {
+) -> f64 {
     if growth.objects <= 0.0 || growth.bytes <= 0.0 {
-        return;
+        return 0.0;
     }
     let kinds = growth.kinds();
     let expected = |kind: &str| counts.of_kind(kind).unwrap_or(NONE);
@@ -229,7 +253,10 @@ fn kinds_of(
     }
     found.retain(|(_, of)| of.both() > 0.0);
     let all: f64 = found.iter().map(|(_, of)| of.both()).sum();
-    let each = growth.bytes / growth.objects.max(all);
+    let by_growth = growth.bytes / growth.objects.max(all);
+    let each = growth.share(page).map_or(by_growth, |share| {
+        by_growth.max(share * growth.objects.min(all) / all.max(1.0))
+    });
     for (name, of) in found {
         let bytes = each * of.both();
         rows.push(split(&name, of, bytes, RowSource::Counted));
@@ -239,20 +266,30 @@ fn kinds_of(
             vectors.add(slots, of);
         }
     }
+    (each - by_growth) * all
 }
 
-/// Adds the vectors in one general cache to their row. Returns how many of its objects they are.
-fn owners_in(growth: &Growth<'_>, expected: Expected, owners: &mut AccountRow) -> f64 {
+/// Adds the vectors in one general cache to their row. Returns how many of its objects they are, and the bytes of those that found
+/// room in slabs which were there before.
+fn owners_in(
+    growth: &Growth<'_>,
+    expected: Expected,
+    page: f64,
+    owners: &mut AccountRow,
+) -> (f64, f64) {
     let vectors = growth.objects.min(expected.both());
-    if vectors <= 0.0 || growth.bytes <= 0.0 {
-        return 0.0;
+    if vectors <= 0.0 {
+        return (0.0, 0.0);
     }
-    let bytes = growth.bytes * vectors / growth.objects;
+    let by_growth = growth.bytes.max(0.0) / growth.objects * vectors;
+    let bytes = growth
+        .share(page)
+        .map_or(by_growth, |share| by_growth.max(share * vectors));
     owners.bytes += bytes;
     owners.server += bytes * expected.server / expected.both();
     owners.client += bytes * expected.client / expected.both();
     owners.objects = owners.objects.map(|objects| objects + vectors);
-    vectors
+    (vectors, bytes - by_growth)
 }
 
 /// A general cache with a whole number of objects for each socket, such as the data of a security module.

@@ -19,19 +19,7 @@ pub(in crate::report::analyse) fn memory_result(
     memory: &Reading<MemoryDetail>,
     slope: &Reading<Slope>,
 ) -> MemoryResult {
-    let slope_figure = match slope {
-        Reading::Present(slope) => PerConnection {
-            value: Some(slope.slope),
-            how: format!(
-                "least squares through {} samples of the ramp, both ends",
-                slope.points
-            ),
-        },
-        Reading::Missing(gap) => PerConnection {
-            value: None,
-            how: gap.gap.clone(),
-        },
-    };
+    let slope_figure = slope_figure(slope);
     let slope_confidence_bytes = slope.present().map(|slope| slope.half_width);
     let memory = match memory {
         Reading::Present(memory) => memory,
@@ -104,6 +92,22 @@ pub(in crate::report::analyse) fn memory_result(
         },
         slope_bytes_per_connection: slope_figure,
         slope_confidence_bytes,
+    }
+}
+
+fn slope_figure(slope: &Reading<Slope>) -> PerConnection {
+    match slope {
+        Reading::Present(slope) => PerConnection {
+            value: Some(slope.slope),
+            how: format!(
+                "least squares through {} samples of the ramp, both ends",
+                slope.points
+            ),
+        },
+        Reading::Missing(gap) => PerConnection {
+            value: None,
+            how: gap.gap.clone(),
+        },
     }
 }
 
@@ -236,7 +240,7 @@ fn both(memory: &MemoryDetail, slope: &Reading<Slope>) -> MemorySide {
         figure(
             memory,
             &kernel,
-            "growth of slab, kernel stacks, vmalloc and per-CPU memory in /proc/meminfo",
+            "growth of slab, kernel stacks, vmalloc and per-CPU memory in /proc/meminfo, and objects that found room in slabs which were there before",
         ),
         sure,
         Some(MemoryBasis::Counted),

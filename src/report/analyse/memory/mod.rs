@@ -72,6 +72,7 @@ pub(super) fn detail(span: &Span<'_>, known: Known<'_>) -> Reading<MemoryDetail>
         },
         not_split: counts.gap().map(str::to_owned),
         unexplained: built.unexplained,
+        reused: built.reused,
         user: workers::user(span, known, &processes),
         charged: workers::charged(span, known, &processes),
         uncertainty: Reading::missing("not computed"),
