@@ -201,7 +201,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<Exit, Failure> {
 fn check(args: &BenchArgs, entrants: &[Entrant]) -> Result<(), Failure> {
     let facts = machine::look()?;
     for entrant in entrants {
-        let Entrant::Ours { name, sets } = entrant else {
+        let Entrant::Ours { name, sets, .. } = entrant else {
             continue;
         };
         let wrong = |exit: Exit, why: &dyn std::fmt::Display| {

@@ -2,7 +2,7 @@
 //! from slabs of our own instead, for comparison.
 //!
 //! tokio aligns a task and a socket's registration to 128 bytes, and each connection has one of both. glibc puts 16 bytes
-//! before every block, so that between two such blocks 112 bytes are lost: 975 bytes for a connection instead of 516
+//! before every block, so that between two such blocks 112 bytes are lost: 881 bytes for a connection instead of 516
 //! (`docs/decisions/0009-the-systems-allocator.md`). In slabs blocks of one size lie side by side.
 //!
 //! Blocks are taken from and returned to lists of the calling thread, without a lock. A thread that ends leaves its list

@@ -99,7 +99,9 @@ pub(super) fn of(span: &Span<'_>, known: Known<'_>) -> Reading<Counts> {
     let clients = span.connections;
     let here = |role: Role, count: f64| if summary.ends.here(role) { count } else { 0.0 };
     // A server that is not ours accepts, as far as we know.
-    let accepts = summary.server().is_none_or(|server| server.accept);
+    let accepts = summary
+        .server()
+        .is_none_or(|server| server.service.accepts());
     let counted = story
         .counted(Role::Server)
         .map(|(states, _)| states.of(TcpState::Established).as_f64());

@@ -37,7 +37,9 @@ pub(super) fn grown(ground: &Ground<'_>, in_slab: f64) -> Option<Tables> {
             .counters_at(*worker, ground.span.target.at_seconds);
         let held = counters.map_or(0, |counters| counters.established.count());
         let (count, bytes) = match spec {
-            WorkerSpec::Server(server) if server.accept => of_server(held, server.tables, limit),
+            WorkerSpec::Server(server) if server.service.accepts() => {
+                of_server(held, server.tables, limit)
+            }
             WorkerSpec::Server(_) => (0, 0),
             WorkerSpec::Client(client) => of_client(held, client.tables, tables, limit),
         };
