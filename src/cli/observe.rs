@@ -11,8 +11,8 @@ use clap::Args;
 
 use super::count::namespace_file;
 use super::format::Format;
-use super::progress::print_line;
-use super::{Exit, Failure};
+
+use super::{Exit, Failure, output};
 use crate::domain::{
     Bytes, ConnCount, CpuTicks, HostIndex, ProcessSample, Reading, Role, Sample, WorkerId,
 };
@@ -88,7 +88,7 @@ pub(super) fn run(args: &ObserveArgs) -> Result<Exit, Failure> {
         );
         // Everything else of the process can be shown all the same.
         let group = cgroup_of_process(Path::new("/"), *pid).unwrap_or_else(|error| {
-            print_line(&format!(
+            output::line(&format!(
                 "no control group of process {pid} is shown: {error}"
             ));
             None

@@ -82,11 +82,11 @@ pub fn hold_of(stages: &[Stage]) -> Duration {
 /// How many connections the stages prove alive: what the last stage that verifies asks for.
 #[must_use]
 pub fn verify_of(stages: &[Stage]) -> VerifyShare {
-    let shares = stages.iter().filter_map(|stage| match stage {
+    let mut shares = stages.iter().filter_map(|stage| match stage {
         Stage::Verify { share, .. } => Some(*share),
         _ => None,
     });
-    shares.last().unwrap_or(VerifyShare::None)
+    shares.next_back().unwrap_or(VerifyShare::None)
 }
 
 /// The pace of that proof, where it is planned.
