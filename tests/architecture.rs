@@ -360,9 +360,13 @@ fn the_tests_that_the_page_on_safety_names_exist() {
             root().join(format!("tests/{file}.rs"))
         };
         let text = fs::read_to_string(&file).unwrap_or_default();
-        let attribute =
-            |line: &str| line.trim_start().starts_with("#[test]") || line.contains("proptest");
-        if !text.contains(&format!("fn {name}(")) || !text.lines().any(attribute) {
+        // A suite without the usual harness has a main function of its own, which calls its tests by name.
+        let is_run = if text.contains("\nfn main()") {
+            text.matches(name).count() > 1
+        } else {
+            text.contains("#[test]")
+        };
+        if !text.contains(&format!("fn {name}(")) || !is_run {
             missing.push(quoted);
         }
     }
