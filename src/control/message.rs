@@ -15,7 +15,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Version of these messages. It grows when one side would misunderstand the other. Runner and worker are usually the same
 /// program; an image may hold another one.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// What speakers spoke that did not say which version.
 const fn first_version() -> u32 {

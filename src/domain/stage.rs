@@ -92,9 +92,9 @@ pub fn verify_of(stages: &[Stage]) -> VerifyShare {
 /// The pace of that proof, where it is planned.
 #[must_use]
 pub fn verify_rate_of(stages: &[Stage]) -> Option<ConnRate> {
-    let rates = stages.iter().filter_map(|stage| match stage {
+    let mut rates = stages.iter().filter_map(|stage| match stage {
         Stage::Verify { rate, .. } => Some(*rate),
         _ => None,
     });
-    rates.last().flatten()
+    rates.next_back().flatten()
 }
