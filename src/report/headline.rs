@@ -1,6 +1,6 @@
 //! The first line of every report: what came of it, in one sentence that can be quoted.
 
-use crate::domain::{Proof, RunResult, RunVerdict};
+use crate::domain::{MemoryBasis, Proof, RunResult, RunVerdict};
 
 use super::number::{grouped, kib, seconds};
 
@@ -51,7 +51,7 @@ pub(super) fn headline(result: &RunResult) -> String {
 /// A scenario may ask for no hold; its phase is then over at once.
 const SHORTEST_HOLD_SECONDS: f64 = 0.01;
 
-/// Memory per connection of the server where it is known, else of both ends.
+/// Memory per connection of the server where it is known, else of both ends; how it is known, and whether it can be trusted.
 fn memory(result: &RunResult) -> Option<String> {
     let server = &result.memory.server;
     let (side, whose) = if server.bytes_per_connection.is_some() {
@@ -59,10 +59,29 @@ fn memory(result: &RunResult) -> Option<String> {
     } else {
         (&result.memory.both, "for both ends together")
     };
+    let Some(sum) = side.bytes_per_connection else {
+        // A run that opened nothing has no memory to speak of.
+        let opened = result.connections.established_peak > 0;
+        return opened.then(|| "memory per connection not known".to_owned());
+    };
+    let split = match (
+        side.kernel_bytes_per_connection,
+        side.user_bytes_per_connection,
+    ) {
+        (Some(kernel), Some(user)) => format!(" ({} kernel, {} user)", kib(kernel), kib(user)),
+        _ => String::new(),
+    };
+    let basis = match side.basis {
+        Some(MemoryBasis::Modelled) => ", modelled, not counted",
+        _ => "",
+    };
+    let disturbed = if result.memory.disturbed.is_some() {
+        ", disturbed"
+    } else {
+        ""
+    };
     Some(format!(
-        "{} KiB per connection {whose} ({} kernel, {} user)",
-        kib(side.bytes_per_connection?),
-        kib(side.kernel_bytes_per_connection?),
-        kib(side.user_bytes_per_connection?)
+        "{} KiB per connection {whose}{split}{basis}{disturbed}",
+        kib(sum)
     ))
 }
