@@ -198,7 +198,7 @@ fn any_key_is_set_by_flag_and_by_variable() {
     command.env("C1M_SET", format!("{keepalive}\nhold=7s"));
     let by_variable = command.assert().code(0).get_output().stdout.clone();
     for plan in [by_flag, serde_json::from_slice(&by_variable).expect("JSON")] {
-        assert_eq!(plan["hold"]["secs"], 7);
+        assert_eq!(plan["stages"][1]["hold"]["for"]["secs"], 7);
         let client = plan["workers"][1].to_string();
         assert!(client.contains("\"probes\":3"), "{client}");
     }

@@ -5,7 +5,7 @@ mod memory;
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    HostFacts, Phase, PhaseTime, PlaceChoice, Reading, RestoreOutcome, RunResult, RunSummary,
+    HostFacts, Load, Phase, PhaseTime, PlaceChoice, Reading, RestoreOutcome, RunResult, RunSummary,
     SettingRecord, StateCounts, WorkerId, WorkerSpec,
 };
 
@@ -40,6 +40,8 @@ pub struct Report {
     pub latency: Option<LatencySummary>,
     /// Percentiles of the echo's round trip.
     pub echo: Option<LatencySummary>,
+    /// How the echoes were started, the windows of all clients added up; absent where the recording does not say.
+    pub echo_load: Option<Load>,
     /// Sockets by state at the target, with the seconds that counting took.
     pub counted: BTreeMap<&'static str, Reading<Counted>>,
     /// Memory, taken apart.

@@ -10,7 +10,7 @@ use crate::domain::{
 use super::outcome::proof;
 use super::processor;
 use super::story::Story;
-use crate::report::model::{MemoryDetail, Slope};
+use crate::report::model::{Account, MemoryDetail, Slope};
 use crate::report::number::{bytes_each, figure, grouped, percent, seconds};
 
 /// What doubts are found from.
@@ -31,6 +31,8 @@ const IDLE_SHARE: f64 = 0.05;
 const FOREIGN_SHARE: f64 = 0.05;
 /// Ticks of the processors' accounting below which shares of a span say nothing: at 100 a second, one second.
 const FEWEST_TICKS: f64 = 100.0;
+/// Page cache given up, as a share of what the connections cost, above which the ramp had to wait for memory.
+const RECLAIM_SHARE: f64 = 0.05;
 /// The observer's share of one processor above which it disturbs what it observes.
 const OBSERVER_SHARE: f64 = 0.02;
 /// Seconds between two samples above which something held the observer up.
@@ -373,6 +375,13 @@ fn memory(grounds: &Grounds<'_>, doubts: &mut Vec<String>) {
             doubts.push(format!(
                 "Memory of other programs changed by {} between baseline and target: it is left out of the figures, but `MemFree`, `MemAvailable` and the readings of `free` have it.",
                 crate::report::number::bytes(memory.others())
+            ));
+        }
+        let dropped = -memory.of(Account::Cache);
+        if dropped > RECLAIM_SHARE * memory.total().abs() {
+            doubts.push(format!(
+                "The page cache shrank by {} between baseline and target: the kernel took memory back for the connections while it opened them, which slows the ramp down and frees slabs that are not theirs. Drop the cache before a run whose rate is compared (`echo 3 > /proc/sys/vm/drop_caches`).",
+                crate::report::number::bytes(dropped)
             ));
         }
         if let Some(slope) = grounds.slope.present()

@@ -13,7 +13,7 @@ mod verdict;
 
 use std::collections::BTreeMap;
 
-use crate::domain::{ConnCount, ConntrackSample, Mark, Reading, Role, Sample};
+use crate::domain::{ConnCount, ConnRate, ConntrackSample, Load, Mark, Reading, Role, Sample};
 use crate::record::{Recording, RunIdentity};
 
 use super::model::{Counted, Guard, Loss, MemoryDetail, Report, WorkerDetail};
@@ -58,6 +58,7 @@ pub fn analyse(recording: &Recording) -> Report {
         )
         .summary()
     });
+    let echo_load = echo_load(&story);
     let doubts = doubts::doubts(&doubts::Grounds {
         story: &story,
         summary: &recording.summary,
@@ -113,11 +114,32 @@ pub fn analyse(recording: &Recording) -> Report {
         result,
         latency,
         echo,
+        echo_load,
         memory,
         slope,
         article,
         series,
     }
+}
+
+/// How the echoes were started, over all clients.
+fn echo_load(story: &Story) -> Option<Load> {
+    let verification = story.verification.as_ref()?;
+    let loads = verification.clients.iter().map(|(_, report)| report.load);
+    loads
+        .collect::<Option<Vec<Load>>>()?
+        .into_iter()
+        .reduce(|one, other| match (one, other) {
+            (Load::ClosedLoop { window: one }, Load::ClosedLoop { window: other }) => {
+                Load::ClosedLoop {
+                    window: one + other,
+                }
+            }
+            (Load::Planned { rate: one }, Load::Planned { rate: other }) => Load::Planned {
+                rate: ConnRate::new(one.per_second() + other.per_second()),
+            },
+            (one, _) => one,
+        })
 }
 
 /// The size of a page where the facts are missing: what every x86 and most Arm kernels use.

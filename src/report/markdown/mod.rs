@@ -13,7 +13,7 @@ use super::charts::Chart;
 use super::headline::headline;
 use super::model::Report;
 use super::number::{bytes_each, figure, grouped, micros, percent, seconds, whole, with_unit};
-use crate::domain::{RunVerdict, TcpState, ThresholdKind, ThresholdResult};
+use crate::domain::{Load, RunVerdict, TcpState, ThresholdKind, ThresholdResult};
 
 /// The report as markdown; `charts` are those that lie beside it.
 #[must_use]
@@ -189,19 +189,31 @@ fn figures(page: &mut Page, report: &Report) {
     if let Some(latency) = &report.latency {
         rows.push((connect_latency(report), percentiles(&latency.percentiles)));
     }
-    if let Some(echo) = &report.echo {
-        rows.push((
-            "Echo, closed loop: from sending until it was noticed",
-            percentiles(&echo.percentiles),
-        ));
-    }
     let rows: Vec<Vec<String>> = rows
         .into_iter()
         .map(|(name, value)| vec![name.to_owned(), value])
+        .chain(
+            report
+                .echo
+                .iter()
+                .map(|echo| vec![echo_latency(report), percentiles(&echo.percentiles)]),
+        )
         .collect();
     page.table(&[("What", Column::Left), ("Figure", Column::Right)], &rows);
     counted(page, report);
     trouble(page, report);
+}
+
+/// What the latency of an echo is measured from.
+fn echo_latency(report: &Report) -> String {
+    match report.echo_load {
+        Some(Load::Planned { rate }) => format!("Echo, {rate} planned: from the planned moment"),
+        Some(Load::ClosedLoop { window }) => format!(
+            "Echo, closed loop with a window of {}: from sending until the answer was noticed",
+            grouped(window)
+        ),
+        None => "Echo, closed loop: from sending until the answer was noticed".to_owned(),
+    }
 }
 
 /// What the connect latency is measured from, which only a planned rate makes a plan.
