@@ -3,6 +3,7 @@
 mod article;
 mod doubts;
 mod latency;
+mod limits;
 mod memory;
 mod outcome;
 mod processor;
@@ -76,7 +77,7 @@ pub fn analyse(recording: &Recording) -> Report {
         doubts,
     });
     Report {
-        limits: doubts::limits(&recording.summary, &recording.facts),
+        limits: limits::limits(&recording.summary, &recording.facts),
         used: used(&story, &memory, samples),
         tracking: tracking(&story, samples),
         counted: counted(&story),
