@@ -8,8 +8,9 @@ use std::process::{Command, Stdio};
 use support::Lab;
 
 /// Verbs that print data, each with arguments that let it end by itself.
-const VERBS: [&[&str]; 10] = [
+const VERBS: [&[&str]; 11] = [
     &["man"],
+    &["scenarios"],
     &["completions", "bash"],
     &["schema", "scenario"],
     &["validate", "lab/scenarios/smoke.yaml"],

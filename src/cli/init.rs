@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::caller::caller;
-use super::{Exit, Failure};
+use super::{Exit, Failure, output};
 use crate::scenario::TEMPLATE;
 
 /// Writes a scenario file with every key, its default and what it means. Never writes over a file.
@@ -45,10 +45,7 @@ pub(super) fn run(args: &InitArgs) -> Result<Exit, Failure> {
             .with_context(|| format!("cannot give {shown} to user {}", owner.uid))?;
     }
     let said = format!("wrote {shown}; next: c1m plan {shown}\n");
-    io::stdout()
-        .lock()
-        .write_all(said.as_bytes())
-        .context("cannot write to stdout")?;
+    output::print(&said)?;
     Ok(Exit::Done)
 }
 

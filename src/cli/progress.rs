@@ -17,7 +17,9 @@ use crate::run::{Live, Progress};
 /// Without a terminal a line is printed at most this often.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
 /// In a terminal of fewer columns bars would be torn: plain lines are printed instead.
-const NARROWEST: u16 = 50;
+const NARROWEST: u16 = 30;
+/// In a terminal of fewer columns a bar has its share beside it, because the numbers would leave no room for it.
+const ROOM_FOR_NUMBERS: u16 = 50;
 /// More clients than this share the bar of all: the screen is for the run, not the run for the screen.
 const MOST_BARS: usize = 16;
 
@@ -98,10 +100,11 @@ impl Screen {
 }
 
 fn wide_enough_terminal() -> bool {
-    io::stderr().is_terminal()
-        && Term::stderr()
-            .size_checked()
-            .is_some_and(|(_, columns)| columns >= NARROWEST)
+    io::stderr().is_terminal() && columns().is_some_and(|columns| columns >= NARROWEST)
+}
+
+fn columns() -> Option<u16> {
+    Term::stderr().size_checked().map(|(_, columns)| columns)
 }
 
 /// Progress must never end a run: a closed stderr is ignored.
@@ -188,7 +191,12 @@ impl Bars {
 }
 
 fn bar_style() -> ProgressStyle {
-    ProgressStyle::with_template("{prefix:>9} [{wide_bar}] {human_pos:>9} of {human_len:9}")
+    let template = if columns().is_some_and(|columns| columns < ROOM_FOR_NUMBERS) {
+        "{prefix:>9} [{wide_bar}] {percent:>3} %"
+    } else {
+        "{prefix:>9} [{wide_bar}] {human_pos:>9} of {human_len:9}"
+    };
+    ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("=> ")
 }

@@ -1,14 +1,13 @@
 //! `c1m scenarios`: the scenarios that come with the program.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 
 use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
 use super::format::Format;
-use super::{Exit, Failure};
+use super::{Exit, Failure, output};
 use crate::domain::ConnCount;
 use crate::scenario::{PlaceWish, SHIPPED, Scenario, Shipped};
 
@@ -46,10 +45,7 @@ pub(super) fn run(args: &ScenariosArgs) -> Result<Exit, Failure> {
         Some(name) => file(name)?.to_owned(),
         None => list(args.format)?,
     };
-    io::stdout()
-        .lock()
-        .write_all(text.as_bytes())
-        .context("cannot write to stdout")?;
+    output::print(&text)?;
     Ok(Exit::Done)
 }
 
