@@ -87,12 +87,25 @@ prop_compose! {
     fn server()(
         engine in prop::sample::select(vec!["epoll", "tokio"]), addresses in 1_u32..20,
         ports in prop::collection::btree_set(1_u16.., 1..5), acceptors in prop_oneof![Just(json!("auto")), (1_u32..=4096).prop_map(Value::from)],
-        accept in any::<bool>(), read in any::<bool>(), keepalive in keepalive(), backlog in prop::option::of(1_u32..=2_147_483_647),
+        service in prop::sample::select(vec!["queue", "accept", "silent", "echo"]), older in prop::option::of((any::<bool>(), any::<bool>())), keepalive in keepalive(), backlog in prop::option::of(1_u32..=2_147_483_647),
     ) -> Value {
         let mut server = json!({
-            "engine": engine, "addresses": addresses, "ports": ports, "acceptors": acceptors, "accept": accept,
-            "read": read, "keepalive": keepalive,
+            "engine": engine, "addresses": addresses, "ports": ports, "acceptors": acceptors, "keepalive": keepalive,
         });
+        match older {
+            // The keys of earlier versions.
+            Some((accept, read)) => {
+                server["accept"] = accept.into();
+                server["read"] = read.into();
+            }
+            // Only this engine leaves connections unwatched, and only with threads that have a table each.
+            None if service == "accept" => {
+                server["service"] = service.into();
+                server["engine"] = "epoll".into();
+                server["acceptors"] = "auto".into();
+            }
+            None => server["service"] = service.into(),
+        }
         if let Some(backlog) = backlog {
             server["backlog"] = backlog.into();
         }
@@ -120,7 +133,8 @@ prop_compose! {
         rate in prop_oneof![Just("as_fast_as_possible".to_owned()), (1_u64..).prop_map(|n| format!("{n}/s")), "[1-9][0-9]{0,5}\\.[0-9]{1,9}/min"],
         in_flight in 1_u32..=1_000_000, server in server(), groups in prop::option::of(prop::collection::vec(group(), 1..4)),
         tables in prop::sample::select(vec!["many", "one"]), loss in prop::sample::select(vec!["end", "continue"]),
-        verify in prop_oneof![Just(None), Just(Some(json!("none"))), (1_u32..).prop_map(|n| Some(json!({"sample": n})))],
+        verify in prop_oneof![Just(None), Just(Some(json!("none"))), (1_u32..).prop_map(|n| Some(json!({"sample": n}))),
+            (1_u32.., 1_u32..).prop_map(|(n, rate)| Some(json!({"sample": n, "rate": format!("{rate}/min")}))), (1_u32..).prop_map(|rate| Some(json!({"rate": format!("{rate}/s")})))],
         settings in settings(), bound in any::<f64>().prop_filter("a number", |bound| bound.is_finite()), most in any::<bool>(),
         formats in prop::collection::vec(prop::sample::select(vec!["markdown", "charts"]), 0..3), keepalive in keepalive(),
     ) -> Value {
@@ -131,7 +145,11 @@ prop_compose! {
             "thresholds": {"ramp.rate_per_second": if most { json!({"at_most": bound}) } else { json!({"at_least": bound}) }},
             "formats": formats,
         });
-        if server["read"] == true
+        let answers = match server["service"].as_str() {
+            Some(service) => service == "echo",
+            None => server["accept"] == true && server["read"] == true,
+        };
+        if answers
             && let Some(verify) = verify
         {
             file["verify"] = verify;

@@ -7,9 +7,10 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::check::{self, Finding};
+use super::contradiction::Contradiction;
 use super::error::{Origin, ScenarioError, ScenarioErrors};
 use super::raw::RawScenario;
-use super::resolve::{Contradiction, LONGEST_NAME, resolve};
+use super::resolve::{LONGEST_NAME, resolve};
 use super::tree::{self, Content, Node, Place};
 use super::{Scenario, schema};
 

@@ -2,13 +2,16 @@
 //! schema generated from the same types.
 
 mod check;
+mod contradiction;
 mod error;
+mod groups;
 mod load;
 mod model;
 mod quantity;
 mod raw;
 mod resolve;
 mod schema;
+mod server;
 mod settings;
 mod shipped;
 mod suggest;
@@ -16,10 +19,10 @@ mod tree;
 mod write;
 
 pub use error::{Origin, ScenarioError, ScenarioErrors};
+pub use groups::DEFAULT_CONNECTIONS;
 pub use load::{DEFAULT_NAME, Override, built_in, load, parse};
 pub use model::{ClientGroup, PlaceWish, Ramp, Scenario, ServerPart};
 pub use quantity::{read_count, read_duration};
-pub use resolve::DEFAULT_CONNECTIONS;
 pub use schema::schema;
 pub use settings::{KNOWN_SETTINGS, KnownSetting, known_setting};
 pub use shipped::{SHIPPED, Shipped, TEMPLATE, find};

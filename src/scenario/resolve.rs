@@ -3,76 +3,24 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::contradiction::Contradiction;
+use super::groups::{capacity, check_size, groups, too_few_four_tuples};
 use super::raw::{
-    RawAcceptors, RawBound, RawClients, RawGroup, RawKeepalive, RawNetwork, RawPlace, RawProbes,
-    RawRamp, RawScenario, RawServer, RawSetting, RawVerify, RawVerifyName,
+    RawBound, RawNetwork, RawPlace, RawRamp, RawScenario, RawSetting, RawVerify, RawVerifyName,
 };
+use super::server::{check_service, keepalive, server, targets_per_address, with_queue};
 use super::suggest::did_you_mean;
-use super::{ClientGroup, PlaceWish, Ramp, Scenario, ServerPart};
+use super::{PlaceWish, Ramp, Scenario};
 use crate::domain::{
-    Acceptors, Bound, ConnCount, DescriptorTables, EngineKind, Figure, Keepalive, NetworkDriver,
-    PORTS_PER_SOURCE, PlaceKind, PortChoice, PortRange, RemainingOnLoss, ReportFormat, Service,
-    SettingValue, Threshold, VerifyShare,
+    Bound, ConnCount, DescriptorTables, EngineKind, Figure, NetworkDriver, PlaceKind,
+    RemainingOnLoss, ReportFormat, SettingValue, Threshold, VerifyShare,
 };
-
-/// What the lab is named after: 16 source addresses with 64,000 connections each.
-pub const DEFAULT_CONNECTIONS: u64 = 1_024_000;
-
-/// Without groups the clients are spread over this many hosts, so that each can have a processor to itself.
-const DEFAULT_CLIENT_HOSTS: u64 = 2;
-
-/// The port of a server that names none.
-const DEFAULT_PORT: u16 = 9000;
 
 /// Handshakes under way at once: from 256 on more do not make it faster, and the receive queue of a veth holds 1000.
 const DEFAULT_IN_FLIGHT: u32 = 1000;
 
-/// As large a backlog as net.core.somaxconn is ever set to here.
-const DEFAULT_BACKLOG: u32 = 65_535;
-
-/// The argument of listen(2) is a C int.
-const LARGEST_BACKLOG: u32 = i32::MAX.unsigned_abs();
-
 /// Characters of a scenario's name: as many as the name of a file may have bytes, because a file may give the name.
 pub(super) const LONGEST_NAME: usize = 255;
-
-/// Client hosts of a topology: each is a process and a namespace.
-const MOST_HOSTS: u64 = 1000;
-
-/// Interfaces of a topology: each is a veth pair and a network.
-const MOST_INTERFACES: u64 = 4000;
-
-/// Source addresses of a topology: with 64,000 connections each, a hundred times what any machine holds.
-const MOST_ADDRESSES: u64 = 65_000;
-
-/// Pairs of source and target: each is a shard of a plan.
-const MOST_PAIRS: u64 = 500_000;
-
-/// Something that contradicts itself, with the path of the key that says it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Contradiction {
-    /// The keys from the top, such as `server`, `ports`.
-    pub(super) path: Vec<String>,
-    /// What is wrong, and why.
-    pub(super) message: String,
-    /// What to do.
-    pub(super) hint: Option<String>,
-}
-
-impl Contradiction {
-    pub(super) fn at(path: &[&str], message: impl Into<String>) -> Self {
-        Self {
-            path: path.iter().map(ToString::to_string).collect(),
-            message: message.into(),
-            hint: None,
-        }
-    }
-
-    fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-}
 
 /// Applies defaults to `raw` and checks what no schema can say.
 pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Contradiction>> {
@@ -169,20 +117,6 @@ fn check_connections(asked: Option<u64>, wrong: &mut Vec<Contradiction>) {
     }
 }
 
-/// A server that does not accept keeps all of `connections` in its queue, unless the scenario says how long that is.
-fn with_queue(server: ServerPart, said: Option<u32>, connections: u64) -> ServerPart {
-    if server.service.accepts() || said.is_some() {
-        return server;
-    }
-    let all = u32::try_from(connections)
-        .unwrap_or(LARGEST_BACKLOG)
-        .min(LARGEST_BACKLOG);
-    ServerPart {
-        backlog: server.backlog.max(all),
-        ..server
-    }
-}
-
 fn ramp(raw: Option<&RawRamp>, wrong: &mut Vec<Contradiction>) -> Ramp {
     let connect_timeout = raw
         .and_then(|ramp| ramp.connect_timeout)
@@ -233,264 +167,6 @@ fn check_thresholds(raw: &RawScenario, wrong: &mut Vec<Contradiction>) {
             );
         }
     }
-}
-
-/// No plan is made for topologies beyond all reason; `sized_by` is the key that says how large this one is.
-fn check_size(
-    groups: &[ClientGroup],
-    targets: u64,
-    sized_by: &[&str],
-    wrong: &mut Vec<Contradiction>,
-) {
-    let hosts: u64 = groups.iter().map(|group| u64::from(group.hosts)).sum();
-    let interfaces: u64 = groups
-        .iter()
-        .map(|group| u64::from(group.hosts) * u64::from(group.interfaces))
-        .sum();
-    let addresses: u64 = groups.iter().map(ClientGroup::addresses).sum();
-    for (what, count, most) in [
-        ("hosts", hosts, MOST_HOSTS),
-        ("interfaces", interfaces, MOST_INTERFACES),
-        ("source addresses", addresses, MOST_ADDRESSES),
-        (
-            "pairs of source and target",
-            addresses.saturating_mul(targets),
-            MOST_PAIRS,
-        ),
-    ] {
-        if count > most {
-            wrong.push(Contradiction::at(
-                sized_by,
-                format!(
-                    "{} {what} are more than c1m plans for ({})",
-                    ConnCount::new(count),
-                    ConnCount::new(most)
-                ),
-            ));
-        }
-    }
-}
-
-/// Connections that the groups hold together when each address reaches `targets` targets.
-fn capacity(groups: &[ClientGroup], targets: u64) -> u64 {
-    groups
-        .iter()
-        .map(|group| {
-            group
-                .addresses()
-                .saturating_mul(u64::from(group.connections_per_address))
-                .saturating_mul(targets)
-        })
-        .fold(0, u64::saturating_add)
-}
-
-/// Targets that one source address can reach: every address and port of the server on its network.
-fn targets_per_address(server: &ServerPart) -> u64 {
-    u64::from(server.addresses) * server.ports.len() as u64
-}
-
-fn too_few_four_tuples(
-    asked: u64,
-    holds: u64,
-    groups: &[ClientGroup],
-    targets: u64,
-) -> Contradiction {
-    let addresses: u64 = groups.iter().map(ClientGroup::addresses).sum();
-    let more = (asked - holds).div_ceil(u64::from(PORTS_PER_SOURCE) * targets);
-    Contradiction::at(
-        &["connections"],
-        format!(
-            "{} connections are more than the client groups can open: {} from {} addresses to {targets} target(s) each",
-            ConnCount::new(asked), ConnCount::new(holds), ConnCount::new(addresses),
-        ),
-    )
-    .with_hint(format!(
-        "a connection is told apart by its four-tuple: add {more} source address(es) (hosts, interfaces or addresses_per_interface of a group), raise connections_per_address up to {}, or give the server more ports or addresses",
-        PortRange::UNPRIVILEGED.len(),
-    ))
-}
-
-fn server(raw: &RawScenario, wrong: &mut Vec<Contradiction>) -> ServerPart {
-    let server = raw.server.clone().unwrap_or_default();
-    let ports = server.ports.clone().unwrap_or_else(|| vec![DEFAULT_PORT]);
-    for (index, port) in ports.iter().enumerate() {
-        if ports[..index].contains(port) {
-            wrong.push(Contradiction::at(
-                &["server", "ports", &index.to_string()],
-                format!("port {port} is listed twice"),
-            ));
-        }
-    }
-    ServerPart {
-        engine: server.engine.unwrap_or(EngineKind::Epoll),
-        addresses: server.addresses.unwrap_or(1),
-        ports,
-        backlog: server.backlog.unwrap_or(DEFAULT_BACKLOG),
-        acceptors: match server.acceptors {
-            None | Some(RawAcceptors::Named(_)) => Acceptors::Auto,
-            Some(RawAcceptors::Count(count)) => {
-                NonZeroU32::new(count).map_or(Acceptors::Auto, Acceptors::Count)
-            }
-        },
-        service: service(&server, wrong),
-        keepalive: keepalive(server.keepalive.as_ref(), "server", wrong),
-    }
-}
-
-/// What the server does, from the key of today or from the two older ones.
-fn service(server: &RawServer, wrong: &mut Vec<Contradiction>) -> Service {
-    let older = [("accept", server.accept), ("read", server.read)];
-    let Some(service) = server.service else {
-        let is_on = |switch: Option<super::quantity::Switch>| {
-            switch.is_none_or(super::quantity::Switch::is_on)
-        };
-        return Service::from_switches(is_on(server.accept), is_on(server.read));
-    };
-    for (name, switch) in older {
-        if switch.is_some() {
-            let what = format!("`service` says it already: `{name}` is an older form of it");
-            wrong.push(
-                Contradiction::at(&["server", name], what)
-                    .with_hint(format!("keep `service: {service}` alone")),
-            );
-        }
-    }
-    service
-}
-
-/// Not every engine and every kind of tables has every service.
-fn check_service(
-    server: &ServerPart,
-    tables: Option<DescriptorTables>,
-    wrong: &mut Vec<Contradiction>,
-) {
-    if !server.engine.offers(server.service) {
-        let what = format!(
-            "the {} engine watches every connection that it accepts",
-            server.engine
-        );
-        wrong.push(
-            Contradiction::at(&["server", "service"], what)
-                .with_hint("engine: epoll, or service: silent"),
-        );
-    }
-    if server.service == Service::Accept
-        && tables == Some(DescriptorTables::One)
-        && server.acceptors != Acceptors::Auto
-    {
-        wrong.push(
-            Contradiction::at(
-                &["server", "service"],
-                "unwatched connections are looked after by the one thread of their table, and here several threads share it",
-            )
-            .with_hint("descriptor_tables: many, or service: silent"),
-        );
-    }
-}
-
-fn keepalive(
-    raw: Option<&RawKeepalive>,
-    part: &str,
-    wrong: &mut Vec<Contradiction>,
-) -> Option<Keepalive> {
-    let RawProbes {
-        idle,
-        interval,
-        probes,
-    } = match raw? {
-        RawKeepalive::Probes(probes) => probes,
-        RawKeepalive::Switch(switch) => {
-            if switch.is_on() {
-                wrong.push(
-                    Contradiction::at(&[part, "keepalive"], "yes does not say when to probe")
-                        .with_hint("keepalive: {idle: 60s, interval: 10s, probes: 6}"),
-                );
-            }
-            return None;
-        }
-    };
-    // tcp(7): the kernel takes 1 to 32767 seconds.
-    let mut seconds = |key: &str, duration: Duration| {
-        let whole = duration.as_secs();
-        if duration.subsec_nanos() != 0 || !(1..=32_767).contains(&whole) {
-            wrong.push(Contradiction::at(
-                &[part, "keepalive", key],
-                "the kernel takes whole seconds, from 1s to 32767s",
-            ));
-        }
-        u32::try_from(whole).unwrap_or(32_767)
-    };
-    Some(Keepalive {
-        idle_seconds: seconds("idle", idle.0),
-        interval_seconds: seconds("interval", interval.0),
-        probes: *probes,
-    })
-}
-
-fn groups(
-    clients: &RawClients,
-    asked: Option<u64>,
-    targets: u64,
-    wrong: &mut Vec<Contradiction>,
-) -> Vec<ClientGroup> {
-    let ports = clients.ports.unwrap_or(PortChoice::Explicit);
-    let Some(groups) = &clients.groups else {
-        return default_groups(asked.unwrap_or(DEFAULT_CONNECTIONS), targets, ports);
-    };
-    let mut resolved = Vec::new();
-    for (index, group) in groups.iter().enumerate() {
-        let group = ClientGroup {
-            ports: group.ports.unwrap_or(ports),
-            ..client_group(group, index, wrong)
-        };
-        resolved.push(group);
-    }
-    resolved
-}
-
-fn client_group(group: &RawGroup, index: usize, wrong: &mut Vec<Contradiction>) -> ClientGroup {
-    let ports = PortRange::UNPRIVILEGED.len();
-    let each = group
-        .connections_per_address
-        .map_or_else(|| u64::from(PORTS_PER_SOURCE), |count| count.0);
-    if each == 0 || each > u64::from(ports) {
-        wrong.push(
-            Contradiction::at(
-                &["clients", "groups", &index.to_string(), "connections_per_address"],
-                format!("one address has {} usable ports (1024 to 65535), so it opens between 1 and {ports} connections to one target, not {}",
-                    ConnCount::new(u64::from(ports)), ConnCount::new(each)),
-            )
-            .with_hint("add addresses, or ports of the server"),
-        );
-    }
-    ClientGroup {
-        hosts: group.hosts.unwrap_or(1),
-        interfaces: group.interfaces.unwrap_or(1),
-        addresses_per_interface: group.addresses_per_interface.unwrap_or(1),
-        connections_per_address: u32::try_from(each).unwrap_or(ports).clamp(1, ports),
-        ports: PortChoice::Explicit,
-    }
-}
-
-/// As many addresses as `connections` need, spread over at most [`DEFAULT_CLIENT_HOSTS`] hosts.
-fn default_groups(connections: u64, targets: u64, ports: PortChoice) -> Vec<ClientGroup> {
-    let addresses = connections
-        .div_ceil(u64::from(PORTS_PER_SOURCE) * targets.max(1))
-        .max(1);
-    let hosts = addresses.min(DEFAULT_CLIENT_HOSTS);
-    let group = |hosts: u64, addresses: u64| ClientGroup {
-        hosts: u32::try_from(hosts).unwrap_or(u32::MAX),
-        interfaces: 1,
-        addresses_per_interface: u32::try_from(addresses).unwrap_or(u32::MAX),
-        connections_per_address: PORTS_PER_SOURCE,
-        ports,
-    };
-    let (each, over) = (addresses / hosts, addresses % hosts);
-    let mut groups = vec![group(hosts - over, each)];
-    if over > 0 {
-        groups.push(group(over, each + 1));
-    }
-    groups
 }
 
 fn verify(raw: Option<&RawVerify>, wrong: &mut Vec<Contradiction>) -> VerifyShare {

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::{ClientGroup, PlaceWish, Scenario, ServerPart};
 use crate::domain::{
-    Acceptors, Bound, DescriptorTables, EngineKind, Keepalive, PortChoice, RemainingOnLoss,
-    ReportFormat, Service, SettingValue, Threshold, VerifyShare,
+    Acceptors, Bound, ConnRate, DescriptorTables, EngineKind, Keepalive, PortChoice,
+    RemainingOnLoss, ReportFormat, Service, SettingValue, Threshold, VerifyShare,
 };
 
 /// A scenario with every default applied, as a scenario file.
@@ -101,7 +101,12 @@ enum KeepaliveText {
 #[serde(untagged)]
 enum Verify {
     Named(&'static str),
-    Sample { sample: u32 },
+    Paced {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sample: Option<u32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rate: Option<String>,
+    },
 }
 
 #[derive(Serialize)]
@@ -140,10 +145,10 @@ impl<'s> File<'s> {
             },
             network: scenario.network.name(),
             ramp: Ramp {
-                rate: scenario.ramp.rate.map_or_else(
-                    || "as_fast_as_possible".to_owned(),
-                    |rate| format!("{}/s", rate.per_second()),
-                ),
+                rate: scenario
+                    .ramp
+                    .rate
+                    .map_or_else(|| "as_fast_as_possible".to_owned(), rate),
                 in_flight: scenario.ramp.in_flight,
                 connect_timeout: duration(scenario.ramp.connect_timeout),
             },
@@ -154,13 +159,7 @@ impl<'s> File<'s> {
                 groups: scenario.clients.iter().map(Group::of).collect(),
             },
             descriptor_tables: scenario.descriptor_tables,
-            verify: match scenario.verify {
-                VerifyShare::All => Verify::Named("all"),
-                VerifyShare::None => Verify::Named("none"),
-                VerifyShare::Sample(sample) => Verify::Sample {
-                    sample: sample.get(),
-                },
-            },
+            verify: verify(scenario),
             on_worker_loss: scenario.on_worker_loss,
             untrack: switch(scenario.untrack),
             settings: Settings {
@@ -206,6 +205,26 @@ impl Settings<'_> {
     fn is_empty(&self) -> bool {
         self.namespace.is_empty() && self.host.is_empty()
     }
+}
+
+fn verify(scenario: &Scenario) -> Verify {
+    let paced = scenario.verify_rate.map(rate);
+    match scenario.verify {
+        VerifyShare::None => Verify::Named("none"),
+        VerifyShare::All if paced.is_none() => Verify::Named("all"),
+        VerifyShare::All => Verify::Paced {
+            sample: None,
+            rate: paced,
+        },
+        VerifyShare::Sample(sample) => Verify::Paced {
+            sample: Some(sample.get()),
+            rate: paced,
+        },
+    }
+}
+
+fn rate(rate: ConnRate) -> String {
+    format!("{}/s", rate.per_second())
 }
 
 const fn switch(on: bool) -> &'static str {
