@@ -186,7 +186,8 @@ fn a_recording_that_was_cut_off_can_still_be_reported() {
     run.signal("KILL");
     run.finish();
     let directory = lab.latest().canonicalize().expect("a run directory");
-    lab.run(&["report", &directory.to_string_lossy()]).expect(0);
+    // The code says that the recording has no end; the report is made all the same.
+    lab.run(&["report", &directory.to_string_lossy()]).expect(7);
     assert_ne!(lab.result()["verdict"], "held", "a run without an end");
     assert!(!lab.report().contains("HELD "), "{}", lab.report());
 }
@@ -220,7 +221,8 @@ fn a_killed_client_ends_the_run_and_its_losses_are_counted() {
 
 #[test]
 fn a_worker_killed_at_any_phase_is_named_and_leaves_nothing() {
-    for (phase, code) in [("baseline", 6), ("ramp", 6)] {
+    // Before the ramp nothing was measured; later something was missed.
+    for (phase, code) in [("baseline", 7), ("ramp", 6)] {
         let lab = Lab::new();
         let mut run = start(&lab);
         run.await_line(&format!("{{\"phase\":\"{phase}\"}}"));

@@ -38,7 +38,9 @@ fn connections_that_are_reset_are_counted_with_time_and_reason() {
 
     let ended = run.finish().expect(6);
     assert!(
-        ended.stdout.starts_with("MISSED 1,000 of 2,000"),
+        ended
+            .stdout
+            .starts_with("MISSED: 1,000 connections were lost; held 1,000 of 2,000"),
         "{}",
         ended.stdout
     );
