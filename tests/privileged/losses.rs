@@ -59,7 +59,7 @@ fn connections_that_are_reset_are_counted_with_time_and_reason() {
                 holding = event["at_seconds"].as_f64();
             }
             Some("phase_ended") if event["phase"] == "hold" => break,
-            Some("lost") if event["worker"] != 0 => {
+            Some("lost") if event["worker"] != "server" => {
                 assert_eq!(event["note"]["reason"], "reset");
                 assert!(event["note"]["examples"][0].is_string(), "{event}");
                 noticed += event["note"]["count"].as_u64().expect("a count");

@@ -207,7 +207,7 @@ impl ForNobody {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("opens it");
-        fs::copy(env!("CARGO_BIN_EXE_c1m"), folder.path().join("c1m")).expect("copies");
+        copy_program(&folder.path().join("c1m"));
         let this = Self { folder };
         this.make("home");
         this
@@ -235,6 +235,17 @@ impl ForNobody {
             .gid(NOBODY);
         command
     }
+}
+
+/// Copies the program by a process of its own: a file that this process has open for writing would be inherited by whatever
+/// a test beside this one starts, and could not be executed meanwhile (ETXTBSY).
+fn copy_program(to: &Path) {
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_c1m"))
+        .arg(to)
+        .status()
+        .expect("cp runs");
+    assert!(copied.success(), "{copied}");
 }
 
 /// A worker of `nobody`'s, of a runner that is this process, which is root's.
