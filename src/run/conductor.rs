@@ -71,6 +71,8 @@ pub(super) struct Conductor<'a> {
     pub(super) phase: Phase,
     pub(super) stop: Option<Stop>,
     pub(super) hold_until: Option<Instant>,
+    /// How long the ramp took: what this machine needs for so many connections.
+    pub(super) ramp_took: Duration,
     pub(super) lost_noticed: ConnCount,
     /// How long this process did not run.
     pub(super) stood_still: Duration,
@@ -103,6 +105,7 @@ impl<'a> Conductor<'a> {
             phase: Phase::Preflight,
             stop: None,
             hold_until: None,
+            ramp_took: Duration::ZERO,
             lost_noticed: ConnCount::ZERO,
             stood_still: Duration::ZERO,
             closing: false,

@@ -21,6 +21,7 @@ impl Conductor<'_> {
     pub(super) fn ramp(&mut self) {
         self.guard.opening(true);
         self.mark(Mark::RampStart);
+        let began = Instant::now();
         self.tell_clients(&Command::Begin);
         let mut moved = Instant::now();
         let mut before = ConnCount::ZERO;
@@ -50,6 +51,7 @@ impl Conductor<'_> {
             });
         }
         self.guard.opening(false);
+        self.ramp_took = began.elapsed();
         self.mark(Mark::RampEnd);
     }
 

@@ -125,7 +125,8 @@ impl Conductor<'_> {
         };
         let planned = rate.map_or(0.0, |rate| asked / rate.per_second());
         // Of a plan of more years than a duration holds, nothing is added.
-        proving_takes(held) + Duration::try_from_secs_f64(planned).unwrap_or_default()
+        proving_takes(held, self.ramp_took)
+            + Duration::try_from_secs_f64(planned).unwrap_or_default()
     }
 
     fn prove_alive(&mut self, share: VerifyShare, rate: Option<ConnRate>) {
@@ -162,8 +163,11 @@ impl Conductor<'_> {
 
 /// How long proving so many connections alive may take in all: generous, because a loaded machine is slow, and bounded,
 /// because it must end.
-const fn proving_takes(connections: ConnCount) -> Duration {
+///
+/// An echo is less work than a handshake. So twice the time of the ramp is enough on any machine, an emulated one too.
+fn proving_takes(connections: ConnCount, ramp_took: Duration) -> Duration {
     let asking = Duration::from_secs(connections.count() / SLOWEST_ECHOES);
+    let asking = asking.max(ramp_took.saturating_mul(2));
     ECHO_TIMEOUT.saturating_add(asking).saturating_add(SLACK)
 }
 
