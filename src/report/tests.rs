@@ -168,6 +168,51 @@ fn the_account_adds_up() {
     );
 }
 
+/// A server that accepts and watches nothing has no object of epoll: what lies in the shared cache is the clients'.
+#[test]
+fn a_server_that_watches_nothing_is_charged_for_no_watch() {
+    let mut recording = Staged::good(8000).recording();
+    let Reading::Present(summary) = &mut recording.summary else {
+        panic!("there is a summary");
+    };
+    let crate::domain::WorkerSpec::Server(server) = &mut summary.workers[0].planned.spec else {
+        panic!("the first worker is the server");
+    };
+    server.service = crate::domain::Service::Accept;
+    for sample in &mut recording.samples {
+        if let Reading::Present(slabs) = &mut sample.slabs {
+            let gone = ["eventpoll_pwq", "ep_head", "tcp_bind2_bucket"];
+            slabs.retain(|cache| !gone.contains(&cache.name.as_str()));
+            let cache = slabs
+                .iter_mut()
+                .find(|cache| cache.name == "eventpoll_epi")
+                .expect("staged");
+            cache.merged = ["eventpoll_epi", "tcp_bind2_bucket"]
+                .map(str::to_owned)
+                .into();
+        }
+    }
+    let memory = analyse(&recording).result.memory;
+    let of = |name: &str| {
+        memory
+            .attribution
+            .iter()
+            .filter(|row| row.object.contains(name))
+            .map(|row| (row.server_bytes / 8000.0, row.client_bytes / 8000.0))
+            .fold((0.0, 0.0), |sum, row| (sum.0 + row.0, sum.1 + row.1))
+    };
+    let (server, client) = of("eventpoll");
+    assert!(
+        server.abs() < 0.01 && client.abs() < 0.01,
+        "{server} {client}"
+    );
+    let (server, client) = of("tcp_bind2_bucket");
+    assert!(
+        server.abs() < 0.01 && (client - 128.0).abs() < 0.01,
+        "{server} {client}"
+    );
+}
+
 /// Watched descriptors and bind buckets in one cache: what the server is known to have is taken off first.
 #[test]
 fn a_merged_cache_is_split_by_known_numbers() {

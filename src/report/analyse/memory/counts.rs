@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{EngineKind, HostIndex, Reading, Role, RunSummary, TcpState, WorkerSpec};
+use crate::domain::{HostIndex, Reading, Role, RunSummary, TcpState, WorkerSpec};
 
 use super::{Known, Span};
 
@@ -13,7 +13,7 @@ pub(super) struct Counts {
     pub(super) server_sockets: f64,
     /// Those of them that were accepted.
     pub(super) accepted: f64,
-    /// Those of the accepted ones that epoll watches: each engine of the server watches all of them.
+    /// Those of the accepted ones that epoll watches.
     pub(super) server_watched: f64,
     /// The clients' sockets.
     pub(super) client_sockets: f64,
@@ -125,25 +125,29 @@ pub(super) fn of(span: &Span<'_>, known: Known<'_>) -> Reading<Counts> {
     Reading::Present(Counts {
         server_sockets: here(Role::Server, server_sockets),
         accepted: here(Role::Server, accepted),
-        server_watched: here(Role::Server, accepted),
+        server_watched: here(Role::Server, accepted * server_watches(summary)),
         client_sockets: here(Role::Client, clients),
         client_watched: here(Role::Client, clients * watched_share(summary)),
         client_ports: here(Role::Client, ports(summary)),
     })
 }
 
-/// The share of the clients' connections whose engine watches them while they are idle: tokio registers each socket, our
-/// epoll engine looks at its sockets from time to time and registers none.
+/// How often epoll watches each accepted connection: what the plan too takes from the engine and its service. A server that
+/// is not ours watches each of them once, as far as we know.
+fn server_watches(summary: &RunSummary) -> f64 {
+    summary.server().map_or(1.0, |server| {
+        server.engine.server_cost(server.service).watches as f64
+    })
+}
+
+/// The share of the clients' connections whose engine watches them while they are idle.
 fn watched_share(summary: &RunSummary) -> f64 {
     let (mut all, mut watched) = (0.0, 0.0);
     for worker in summary.workers_of(Role::Client) {
         if let WorkerSpec::Client(client) = &worker.planned.spec {
             let connections = client.connections().as_f64();
             all += connections;
-            watched += match client.engine {
-                EngineKind::Epoll => 0.0,
-                EngineKind::Tokio => connections,
-            };
+            watched += connections * client.engine.client_cost().watches as f64;
         }
     }
     if all > 0.0 { watched / all } else { 0.0 }
