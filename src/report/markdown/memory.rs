@@ -166,7 +166,9 @@ fn account(page: &mut Page, memory: &MemoryDetail) {
     };
     let unexplained = memory.unexplained_fraction();
     let share = percent(unexplained.abs());
-    page.block(&if unexplained < 0.0 {
+    page.block(&if unexplained.abs() < EXPLAINED {
+        format!("The rows with a name explain the sum, to less than 0.1 % of it. {sure}")
+    } else if unexplained < 0.0 {
         format!("The rows with a name explain {share} more than the sum. {sure}")
     } else {
         format!("{share} of the sum is not attributed. {sure}")
@@ -212,6 +214,9 @@ fn cells(row: &AccountRow, connections: f64) -> Vec<String> {
         known_by(row.source).to_owned(),
     ]
 }
+
+/// Share of the sum below which the rest is not worth a figure.
+const EXPLAINED: f64 = 0.001;
 
 /// Fewer for each connection than this would show as 0.000.
 const FEWEST_SHOWN: f64 = 0.0005;

@@ -3,7 +3,7 @@
 use super::page::{Column, Page};
 use crate::domain::Reading;
 use crate::report::model::{Account, FloatBytes, MemoryDetail, Report};
-use crate::report::number::{bytes, bytes_each, figure, grouped};
+use crate::report::number::{bytes, bytes_each, figure, grouped, percent};
 
 /// The check: what is free no more must be somewhere.
 pub(super) fn closing_sum(page: &mut Page, memory: &MemoryDetail) {
@@ -158,15 +158,18 @@ pub(super) fn groups(page: &mut Page, report: &Report, memory: &MemoryDetail) {
     let result = &report.result.memory;
     let sides = [("server", &result.server), ("clients", &result.client)];
     let beside = sides.into_iter().filter_map(|(name, side)| {
+        let charged = side.charged_bytes_per_connection?;
+        let attributed = side.kernel_bytes_per_connection?;
         Some(format!(
-            "{name}: charged {}, attributed {} per connection.",
-            bytes_each(side.charged_bytes_per_connection?),
-            bytes_each(side.kernel_bytes_per_connection?)
+            "{name}: charged {}, attributed {} per connection, {} more than the charge.",
+            bytes_each(charged),
+            bytes_each(attributed),
+            percent(attributed / charged - 1.0)
         ))
     });
     page.list(beside);
     page.block(
-        "The charge is a second estimate, from below. A control group is charged the size of each object and 8 B, not its share of the slab's pages, and not the data of security modules: the real cost is 6 to 7 % above the charge. Sockets that nobody has accepted yet, and accepted ones before Linux 6.12, are charged to nobody.",
+        "The charge is a second estimate, from below. A control group is charged the size of each object and 8 B, not its share of the slab's pages, and not the data of security modules. So the real cost is above the charge. Sockets that nobody has accepted yet, and accepted ones before Linux 6.12, are charged to nobody.",
     );
 }
 

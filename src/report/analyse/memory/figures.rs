@@ -156,7 +156,7 @@ fn sum(user: &(Option<f64>, String), kernel: &(Option<f64>, String)) -> (Option<
 const COUNTED: &str =
     "kernel objects of this end, counted, by their share of the pages of their slabs";
 const MODELLED: &str = "modelled, not counted: numbers by the plan, sizes by the kernel's type information or assumed, because /proc/slabinfo could not be read";
-const CHARGE: &str = "growth of the kernel memory charged to its control groups, less page tables: the size of each object and 8 B, without the waste at the end of slabs and without the data of security modules, 6 to 7 % too low";
+const CHARGE: &str = "growth of the kernel memory charged to its control groups, less page tables: the size of each object and 8 B, without the waste at the end of slabs and without the data of security modules, so too low";
 
 fn side(
     memory: &MemoryDetail,
