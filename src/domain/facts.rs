@@ -21,6 +21,12 @@ pub struct HostFacts {
     pub cpu_model: Reading<String>,
     /// Whether a hypervisor runs below.
     pub virtual_machine: bool,
+    /// How the hypervisor names itself to programs; absent where it does not, and in older recordings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hypervisor: Option<String>,
+    /// Whether the processors are emulated: each instruction is translated. Rates then say nothing about a real machine.
+    #[serde(default)]
+    pub emulated: bool,
     /// Bytes in a page.
     pub page_size: Bytes,
     /// The effective user, as the machine numbers it: inside a user namespace of our own, the user outside.

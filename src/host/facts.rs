@@ -16,6 +16,7 @@ use crate::kernel::cgroup::MemoryHierarchy;
 use crate::kernel::netlink::route::RouteSocket;
 use crate::kernel::object_sizes::object_sizes;
 use crate::kernel::procfs::Procfs;
+use crate::kernel::sys::hypervisor::{self, EMULATOR};
 use crate::kernel::sys::userns;
 use crate::kernel::sysconf::page_size;
 use crate::kernel::sysctl::{SettingStore, Sysctl};
@@ -54,6 +55,7 @@ pub fn probe() -> Result<HostFacts, FactsError> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let capabilities = capabilities(&status);
+    let hypervisor = hypervisor::signature();
     let network_namespaces = capabilities.iter().any(|name| name == "sys_admin");
     Ok(HostFacts {
         kernel: text("kernel.osrelease")
@@ -68,6 +70,8 @@ pub fn probe() -> Result<HostFacts, FactsError> {
             Reading::Present,
         ),
         virtual_machine: has_hypervisor(&cpu),
+        emulated: hypervisor.as_deref() == Some(EMULATOR),
+        hypervisor,
         page_size: page_size(),
         uid: userns::outer_uid(),
         memory: memory(&mut proc, &sysctl)?,

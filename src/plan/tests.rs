@@ -30,6 +30,8 @@ fn facts() -> HostFacts {
         cpus: 2,
         cpu_model: Reading::Present("a processor".to_owned()),
         virtual_machine: true,
+        hypervisor: None,
+        emulated: false,
         page_size: Bytes::from_kib(4),
         uid: 0,
         capabilities: vec!["net_admin".to_owned(), "sys_admin".to_owned()],

@@ -5,7 +5,7 @@ mod verdict;
 
 use super::staged::{KERNEL_EACH, KERNEL_SERVER, SERVER_EACH, Staged, Until};
 use super::{Report, analyse, charts, markdown, text};
-use crate::domain::{Bound, RunVerdict};
+use crate::domain::{Bound, Reading, RunVerdict};
 
 fn report(staged: &Staged) -> Report {
     analyse(&staged.recording())
@@ -185,4 +185,19 @@ fn the_published_schema_is_not_stale() {
     }
     let published = std::fs::read_to_string(path).expect("is published");
     assert_eq!(published, now, "lab/schema/result.schema.json is stale");
+}
+
+/// An emulated machine is named where the run is, and where the method is.
+#[test]
+fn an_emulated_machine_is_named() {
+    let mut recording = Staged::good(8000).recording();
+    let page = markdown(&analyse(&recording), &[]);
+    assert!(!page.contains("emulated"), "{page}");
+    if let Reading::Present(facts) = &mut recording.facts {
+        facts.virtual_machine = true;
+        facts.emulated = true;
+    }
+    let page = markdown(&analyse(&recording), &[]);
+    assert!(page.contains("The machine was emulated"), "{page}");
+    assert!(page.contains("The processors are emulated"), "{page}");
 }

@@ -8,6 +8,7 @@ pub mod epoll;
 pub mod eventfd;
 pub mod fdtable;
 pub mod flock;
+pub mod hypervisor;
 pub mod netns;
 pub mod peer;
 pub mod poll;

@@ -16,7 +16,12 @@ pub(super) fn limits(summary: &Reading<RunSummary>, facts: &Reading<HostFacts>) 
         );
     }
     if let Some(facts) = facts.present() {
-        if facts.virtual_machine {
+        if facts.emulated {
+            limits.push(
+                "The processors are emulated: each instruction is translated by a program (QEMU without hardware help). Rates, latencies and processor time say nothing about a real machine. Memory per connection is the kernel's own and does not depend on it."
+                    .to_owned(),
+            );
+        } else if facts.virtual_machine {
             limits.push(
                 "This is a virtual machine: memory that the hypervisor took back is faulted in again by the first large run, which is then slower."
                     .to_owned(),

@@ -42,10 +42,11 @@ fn machine(page: &mut Page, facts: &HostFacts) {
         Limit::At(limit) => grouped(limit),
         Limit::Unlimited => "unlimited".to_owned(),
     };
-    let below = if facts.virtual_machine {
-        ", virtual machine"
-    } else {
-        ""
+    let below = match (facts.virtual_machine, &facts.hypervisor) {
+        _ if facts.emulated => ", emulated machine (QEMU without hardware help)".to_owned(),
+        (true, Some(name)) => format!(", virtual machine ({name})"),
+        (true, None) => ", virtual machine".to_owned(),
+        (false, _) => String::new(),
     };
     let rows = [
         (

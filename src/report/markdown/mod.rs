@@ -62,8 +62,14 @@ fn verdict(page: &mut Page, report: &Report) {
         let value = value.as_deref().unwrap_or("unknown");
         format!("{name} {}", code(value))
     };
+    let emulated = report.facts.present().is_some_and(|facts| facts.emulated);
+    let machine = if emulated {
+        " The machine was emulated: its rates and latencies say nothing about a real one."
+    } else {
+        ""
+    };
     page.block(&format!(
-        "{}, {}, started {}, {}, {}.",
+        "{}, {}, started {}, {}, {}.{machine}",
         told("Scenario", &result.scenario),
         told("run", &result.run),
         result.started.as_deref().unwrap_or("at an unknown time"),

@@ -123,6 +123,8 @@ pub(super) fn facts() -> HostFacts {
         cpus: 2,
         cpu_model: Reading::Present("a processor".to_owned()),
         virtual_machine: false,
+        hypervisor: None,
+        emulated: false,
         page_size: Bytes::from_kib(4),
         uid: 1000,
         capabilities: Vec::new(),
