@@ -17,6 +17,7 @@ mod reading;
 mod result;
 mod sample;
 mod setting;
+pub mod socket_objects;
 mod stage;
 mod summary;
 mod task;

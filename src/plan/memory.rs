@@ -2,6 +2,7 @@
 //! state. Object by object as counted in `/proc/slabinfo` on Linux 6.12 and 6.18 with up to 200,000 connections.
 
 use super::budget::table_limit;
+use crate::domain::socket_objects::{ADDRESS_BUCKET, OWNED, PORT_BUCKET, QUEUED, SOCKET, WATCHED};
 use crate::domain::{Bytes, DescriptorTables, HostFacts, MemoryFacts, ObjectSizes, table_size};
 use crate::scenario::Scenario;
 
@@ -98,19 +99,6 @@ pub(super) fn reserve(memory: &MemoryFacts) -> Bytes {
     share.max(RESERVE_AT_LEAST) + memory.min_free.present().copied().unwrap_or(Bytes::ZERO)
 }
 
-/// The objects of a socket that a program owns: of every client's, and of the server's from accept(2) on.
-const OWNED: [&str; 6] = [
-    "TCP",
-    "sock_inode_cache",
-    "filp",
-    "dentry",
-    "lsm_inode_cache",
-    "lsm_file_cache",
-];
-
-/// The objects of a socket that epoll watches.
-const WATCHED: [&str; 3] = ["eventpoll_epi", "eventpoll_pwq", "ep_head"];
-
 fn sum(sizes: &ObjectSizes, names: &[&str]) -> f64 {
     names.iter().map(|name| sizes.bytes_of(name)).sum()
 }
@@ -119,18 +107,22 @@ fn server_kernel(scenario: &Scenario, sizes: &ObjectSizes) -> f64 {
     if scenario.server.service.accepts() {
         let server = &scenario.server;
         let watches = server.engine.server_cost(server.service).watches;
-        sum(sizes, &OWNED) + watches as f64 * sum(sizes, &WATCHED) + OWNER_VECTORS
+        sizes.bytes_of(SOCKET)
+            + sum(sizes, &OWNED)
+            + watches as f64 * sum(sizes, &WATCHED)
+            + OWNER_VECTORS
     } else {
         // In the accept queue: no descriptor, no inode, but the request stays.
-        sum(sizes, &["TCP", "request_sock_TCP"])
+        sum(sizes, &[SOCKET, QUEUED])
     }
 }
 
 fn client_kernel(scenario: &Scenario, sizes: &ObjectSizes, sources: u64) -> f64 {
     let watches = scenario.client_engine.client_cost().watches;
-    sum(sizes, &OWNED)
-        + sizes.bytes_of("tcp_bind2_bucket")
-        + sizes.bytes_of("tcp_bind_bucket") / sources.max(1) as f64
+    sizes.bytes_of(SOCKET)
+        + sum(sizes, &OWNED)
+        + sizes.bytes_of(ADDRESS_BUCKET)
+        + sizes.bytes_of(PORT_BUCKET) / sources.max(1) as f64
         + watches as f64 * sum(sizes, &WATCHED)
         + OWNER_VECTORS
 }

@@ -85,13 +85,7 @@ pub(super) fn processes(page: &mut Page, memory: &MemoryDetail) {
         .processes
         .iter()
         .map(|row| {
-            let each = |value: f64| {
-                if row.connections == 0 {
-                    "–".to_owned()
-                } else {
-                    figure(value / row.connections as f64)
-                }
-            };
+            let each = |value: f64| share(value, row.connections);
             vec![
                 row.worker.to_string(),
                 grouped(row.connections),
@@ -115,6 +109,15 @@ pub(super) fn processes(page: &mut Page, memory: &MemoryDetail) {
     );
 }
 
+/// Bytes for each connection; a dash where there was none.
+fn share(bytes: f64, connections: u64) -> String {
+    if connections == 0 {
+        "–".to_owned()
+    } else {
+        figure(bytes / connections as f64)
+    }
+}
+
 /// Control groups: a second estimate, from below.
 pub(super) fn groups(page: &mut Page, report: &Report, memory: &MemoryDetail) {
     if memory.cgroups.is_empty() {
@@ -125,13 +128,7 @@ pub(super) fn groups(page: &mut Page, report: &Report, memory: &MemoryDetail) {
         .cgroups
         .iter()
         .map(|row| {
-            let each = |value: f64| {
-                if row.connections == 0 {
-                    "–".to_owned()
-                } else {
-                    figure(value / row.connections as f64)
-                }
-            };
+            let each = |value: f64| share(value, row.connections);
             let read = |reading: &Reading<FloatBytes>| match reading {
                 Reading::Present(value) => each(value.0),
                 Reading::Missing(gap) => format!("unknown: {}", gap.gap),

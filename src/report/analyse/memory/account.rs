@@ -3,7 +3,7 @@
 
 use crate::domain::{Reading, RowSource, SizeSource, SlabCache};
 
-use super::counts::{Counts, Expected, KINDS, is_bind_bucket};
+use super::counts::{Counts, Expected, is_bind_bucket, kinds};
 use super::tables::{self, Tables};
 use super::vectors::{Vectors, is_charged, slots_by_share};
 use super::{Known, Span, closing};
@@ -111,8 +111,7 @@ impl Growth<'_> {
     /// Which kinds of objects of a connection lie in its slabs.
     fn kinds(&self) -> Vec<&'static str> {
         let cache = self.cache;
-        KINDS
-            .into_iter()
+        kinds()
             .filter(|kind| cache.name == *kind || cache.merged.iter().any(|name| name == kind))
             .collect()
     }
@@ -320,8 +319,7 @@ fn modelled(ground: &Ground<'_>) -> (Vec<AccountRow>, Option<Tables>) {
         SizeSource::Slabinfo => RowSource::Computed,
         SizeSource::BtfEstimate | SizeSource::Assumed => RowSource::Modelled,
     };
-    let mut rows: Vec<AccountRow> = KINDS
-        .into_iter()
+    let mut rows: Vec<AccountRow> = kinds()
         .filter_map(|kind| {
             let of = counts.of_kind(kind)?;
             let bytes = of.both() * facts.objects.bytes_of(kind);
@@ -333,8 +331,7 @@ fn modelled(ground: &Ground<'_>) -> (Vec<AccountRow>, Option<Tables>) {
     rest -= tables
         .as_ref()
         .map_or(0.0, |tables| tables.row.bytes - tables.in_vmalloc);
-    let charged = KINDS
-        .into_iter()
+    let charged = kinds()
         .filter(|kind| is_charged(kind))
         .filter_map(|kind| counts.of_kind(kind))
         .fold(NONE, |sum, of| Expected {

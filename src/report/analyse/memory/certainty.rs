@@ -3,7 +3,7 @@
 
 use crate::domain::{MemoryBasis, Reading};
 
-use super::counts::{Counts, KINDS};
+use super::counts::{Counts, kinds};
 use super::{Known, Span};
 use crate::report::model::{FloatBytes, MemoryDetail};
 use crate::report::number::{bytes_each, grouped, percent};
@@ -40,7 +40,7 @@ pub(super) fn uncertainty(
         .story
         .shrunk
         .unwrap_or(detail.basis == MemoryBasis::Counted);
-    let caches = KINDS.into_iter().filter_map(|kind| {
+    let caches = kinds().filter_map(|kind| {
         let row = detail
             .rows
             .iter()

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::socket_objects::{ADDRESS_BUCKET, OWNED, PORT_BUCKET, QUEUED, SOCKET, WATCHED};
 use crate::domain::{HostIndex, Reading, Role, RunSummary, TcpState, WorkerSpec};
 
 use super::{Known, Span};
@@ -37,42 +38,31 @@ impl Expected {
 }
 
 /// The kinds that have a number for each end, as the kernel makes them (`docs/memory.md` names the sources).
-pub(super) const KINDS: [&str; 12] = [
-    "TCP",
-    "sock_inode_cache",
-    "filp",
-    "dentry",
-    "lsm_inode_cache",
-    "lsm_file_cache",
-    "eventpoll_epi",
-    "eventpoll_pwq",
-    "ep_head",
-    "request_sock_TCP",
-    "tcp_bind_bucket",
-    "tcp_bind2_bucket",
-];
+pub(super) fn kinds() -> impl Iterator<Item = &'static str> {
+    [SOCKET]
+        .into_iter()
+        .chain(OWNED)
+        .chain(WATCHED)
+        .chain([QUEUED, PORT_BUCKET, ADDRESS_BUCKET])
+}
 
 /// Whether a kind is a bind bucket. Only clients have them: those of accepted sockets are the listener's. How many there are
 /// is what the kernel counts, because ports that it chose itself are not in the plan.
 pub(super) fn is_bind_bucket(kind: &str) -> bool {
-    matches!(kind, "tcp_bind_bucket" | "tcp_bind2_bucket")
+    matches!(kind, PORT_BUCKET | ADDRESS_BUCKET)
 }
 
 impl Counts {
     /// How many objects of a kind each end has.
     pub(super) fn of_kind(&self, kind: &str) -> Option<Expected> {
         let (server, client) = match kind {
-            "TCP" => (self.server_sockets, self.client_sockets),
-            "sock_inode_cache" | "filp" | "dentry" | "lsm_inode_cache" | "lsm_file_cache" => {
-                (self.accepted, self.client_sockets)
-            }
-            "eventpoll_epi" | "eventpoll_pwq" | "ep_head" => {
-                (self.server_watched, self.client_watched)
-            }
+            SOCKET => (self.server_sockets, self.client_sockets),
             // It lives until accept(2).
-            "request_sock_TCP" => (self.server_sockets - self.accepted, 0.0),
-            "tcp_bind2_bucket" => (0.0, self.client_sockets),
-            "tcp_bind_bucket" => (0.0, self.client_ports),
+            QUEUED => (self.server_sockets - self.accepted, 0.0),
+            ADDRESS_BUCKET => (0.0, self.client_sockets),
+            PORT_BUCKET => (0.0, self.client_ports),
+            kind if OWNED.contains(&kind) => (self.accepted, self.client_sockets),
+            kind if WATCHED.contains(&kind) => (self.server_watched, self.client_watched),
             _ => return None,
         };
         Some(Expected { server, client })
