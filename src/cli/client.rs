@@ -13,8 +13,8 @@ use super::observe::duration;
 use super::{Exit, Failure};
 use crate::control::{Command, Event};
 use crate::domain::{
-    ClientSpec, ConnCount, ConnRate, Counters, Keepalive, PortChoice, PortRange, Shard, Task,
-    TcpState, VerifyShare, WorkerSpec,
+    ClientSpec, ConnCount, ConnRate, Conversation, Counters, Keepalive, PortChoice, PortRange,
+    Shard, Task, TcpState, VerifyShare, WorkerSpec,
 };
 use crate::observe::{count_sockets, waiting_to_be_accepted};
 use crate::worker::{self, Whereabouts};
@@ -151,7 +151,7 @@ pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
                     break;
                 }
                 hand.send(Command::Perform {
-                    task: Task::verify(share(args.verify), 5_000),
+                    task: Task::verify(Conversation::Echo, share(args.verify), 5_000),
                 });
             }
             Event::Performed { report } => {

@@ -15,7 +15,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Version of these messages. It grows when one side would misunderstand the other. Runner and worker are usually the same
 /// program; an image may hold another one.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// What speakers spoke that did not say which version.
 const fn first_version() -> u32 {
@@ -78,7 +78,7 @@ pub enum Command {
     Alive,
     /// A client stops opening connections and keeps those it has.
     StopRamp,
-    /// A client carries out a task on the connections that it holds, such as an echo through each of them.
+    /// A client carries out a task on the connections that it holds, such as an exchange through each of them.
     Perform {
         /// The task.
         task: Task,

@@ -105,7 +105,7 @@ impl fmt::Display for ConnectFailure {
     }
 }
 
-/// How an established connection ended that should have stayed.
+/// How an established connection ended that should have stayed, or why an exchange on it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LossReason {
@@ -117,6 +117,18 @@ pub enum LossReason {
     TimedOut,
     /// Bytes came back that are not those that were to come.
     WrongBytes,
+    /// More bytes came than the answer has.
+    Excess,
+    /// What came is not a response of HTTP/1.
+    NotHttp,
+    /// A response of HTTP that has another status than is expected.
+    Status(u16),
+    /// A response of HTTP that breaks the rules of its format.
+    Malformed(HttpFault),
+    /// A response of HTTP that ends by closing the connection.
+    Closes(ClosingSign),
+    /// An earlier exchange on this connection failed: what comes next on it cannot be told from a late answer.
+    AfterFailure,
     /// Any other errno.
     Other(i32),
     /// An error that came without an errno.
@@ -157,8 +169,61 @@ impl fmt::Display for LossReason {
             Self::Reset => out.pad("reset by the peer (RST)"),
             Self::TimedOut => out.pad("timed out"),
             Self::WrongBytes => out.pad("wrong bytes came back"),
+            Self::Excess => out.pad("more came than the answer has"),
+            Self::NotHttp => out.pad("not HTTP"),
+            Self::Status(status) => write!(out, "status {status}"),
+            Self::Malformed(fault) => write!(out, "malformed HTTP: {fault}"),
+            Self::Closes(sign) => write!(out, "closed: {sign}"),
+            Self::AfterFailure => out.pad("an earlier exchange on it failed"),
             Self::Other(errno) => write!(out, "errno {errno}"),
             Self::NoErrno => out.pad("an error without an errno"),
         }
+    }
+}
+
+/// What is wrong with a response of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HttpFault {
+    /// A line of the head that is no header.
+    HeaderLine,
+    /// A `Content-Length` that is no number, or stands there twice.
+    Length,
+    /// A chunk whose size or end is not as it has to be.
+    Chunk,
+}
+
+impl fmt::Display for HttpFault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::HeaderLine => "a line of the head is no header",
+            Self::Length => "Content-Length is no number, or stands there twice",
+            Self::Chunk => "a chunk has no size, or no end where its size says",
+        })
+    }
+}
+
+/// By what a response of HTTP says that the server closes the connection after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClosingSign {
+    /// `Connection: close`.
+    ConnectionClose,
+    /// HTTP/1.0 without `Connection: keep-alive`.
+    OldVersion,
+    /// Neither `Content-Length` nor `Transfer-Encoding`: the body ends with the connection.
+    NoLength,
+    /// `Transfer-Encoding` whose last coding is not `chunked`.
+    NotChunked,
+}
+
+impl fmt::Display for ClosingSign {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::ConnectionClose => "the response says `Connection: close`",
+            Self::OldVersion => "HTTP/1.0 without `Connection: keep-alive`",
+            Self::NoLength => "no Content-Length and no Transfer-Encoding",
+            Self::NotChunked => "Transfer-Encoding does not end in `chunked`",
+        })
     }
 }

@@ -3,6 +3,7 @@
 mod address;
 mod budget;
 mod choice;
+mod conversation;
 mod count;
 mod ends;
 mod engine;
@@ -21,6 +22,7 @@ pub mod socket_objects;
 mod stage;
 mod summary;
 mod task;
+mod text;
 mod worker;
 
 pub use address::{FourTuples, PORTS_PER_SOURCE, PortRange, PortRangeError, Shard};
@@ -28,6 +30,10 @@ pub use budget::{Binding, BudgetRow, Shortfall};
 pub use choice::{
     Acceptors, DescriptorTables, EngineKind, NetworkDriver, PlaceKind, PlaceMaking, PortChoice,
     RemainingOnLoss, ReportFormat, Role, Service, VerifyShare,
+};
+pub use conversation::{
+    Conversation, ConversationError, HttpHeader, HttpRequest, MOST_STEPS, Script, ScriptStep,
+    check_header_name, check_header_value, check_path, check_status,
 };
 pub use count::{ConnCount, ConnRate};
 pub use ends::Ends;
@@ -41,7 +47,7 @@ pub use facts::{
     CgroupLimit, ConntrackFacts, DescriptorFacts, DockerFacts, HostFacts, MemoryFacts, NetFacts,
     ObjectSize, ObjectSizes, SizeSource, UserNamespaceFacts,
 };
-pub use failure::{ConnectFailure, LossReason};
+pub use failure::{ClosingSign, ConnectFailure, HttpFault, LossReason};
 pub use figure::{Bound, Figure, FigureUnit, Part, Percentile, Side};
 pub use id::{HostIndex, RunId, WorkerId};
 pub use phase::Phase;
@@ -58,7 +64,8 @@ pub use sample::{
 pub use setting::{RestoreOutcome, SettingChange, SettingRecord, SettingScope, SettingValue};
 pub use stage::{Stage, hold_of, verify_of, verify_rate_of};
 pub use summary::{RunSummary, Threshold, WorkerSummary};
-pub use task::{Exchange, Load, Task, VerifyReport};
+pub use task::{Load, Task, VerifyReport, WrongAnswer};
+pub use text::{ByteText, LONGEST_TEXT, Piece, Template, TextError};
 pub use worker::{
     ClientSpec, Counters, FailureNote, Keepalive, LatencyCounts, LossNote, PlannedWorker,
     ServerSpec, WorkerSpec,

@@ -202,6 +202,13 @@ impl<B> ClientCore<B> {
         self.ledger.lost(reason, 1, local);
     }
 
+    /// The number, among all of this client, of the first connection of table `index`. Those of the table follow it without
+    /// a gap, and none of another table is among them.
+    pub(super) fn first_number(&self, index: usize) -> u32 {
+        let first = self.sources.part(index, self.layout.count).position();
+        u32::try_from(first).unwrap_or(u32::MAX)
+    }
+
     /// Adds what a table found in a round. The last table completes the report.
     pub(super) fn finish_round(&self, round: &Round, findings: Findings) {
         if let Some(report) = round.finish(findings) {

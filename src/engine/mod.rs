@@ -17,6 +17,7 @@ mod ledger;
 mod listen;
 mod orders;
 mod pacer;
+mod pasts;
 mod pool;
 mod round;
 mod server;

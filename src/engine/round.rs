@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::latency::Latency;
 use super::pacer::Pacer;
-use crate::domain::{ConnCount, Exchange, Load, LossReason, Task, VerifyReport, VerifyShare};
-use crate::protocol::{EchoProof, Mistake};
+use crate::domain::{
+    ByteText, ConnCount, Load, LossReason, Task, VerifyReport, VerifyShare, WrongAnswer,
+};
+use crate::protocol::{ClientSide, Mistake, Protocol};
 
 /// Examples told of connections that failed or were silent.
 const EXAMPLES: usize = 8;
@@ -30,8 +32,8 @@ pub(super) const TICK: Duration = Duration::from_millis(50);
 pub(super) struct Round {
     /// Its number, ascending.
     pub(super) number: u32,
-    /// What is said.
-    pub(super) protocol: EchoProof,
+    /// What is said. An engine asks once for each table, and knows nothing more of it.
+    pub(super) side: ClientSide,
     /// When each exchange is to begin, where that is planned.
     pacer: Pacer,
     begun: Instant,
@@ -60,6 +62,8 @@ pub(super) struct Findings {
     pub(super) failed: BTreeMap<LossReason, u64>,
     /// The first that failed or were silent.
     pub(super) examples: Vec<SocketAddrV4>,
+    /// One wrong answer of each kind.
+    answers: Vec<WrongAnswer>,
     /// Round trips.
     pub(super) latency: Latency,
 }
@@ -72,6 +76,7 @@ impl Findings {
             silent: 0,
             failed: BTreeMap::new(),
             examples: Vec::new(),
+            answers: Vec::new(),
             latency: Latency::new(),
         }
     }
@@ -82,11 +87,34 @@ impl Findings {
         self.example(example);
     }
 
-    /// Counts one that went wrong.
-    pub(super) fn mistake(&mut self, mistake: Mistake, example: Option<SocketAddrV4>) {
-        match mistake {
-            Mistake::WrongBytes => self.fail(LossReason::WrongBytes, example),
-            Mistake::Silence => self.be_silent(example),
+    /// Counts one that went wrong by what was read last. Of that only the beginning is kept.
+    pub(super) fn mistake<P: Protocol>(
+        &mut self,
+        protocol: &P,
+        mistake: Mistake,
+        read: &[u8],
+        example: Option<SocketAddrV4>,
+    ) {
+        if self.answers.len() < EXAMPLES {
+            let answer = WrongAnswer {
+                reason: mistake.reason(),
+                local: example,
+                expected: protocol.expected(mistake),
+                got: ByteText::from_bytes(&read[..read.len().min(WrongAnswer::MOST_BYTES)]),
+            };
+            self.answer(answer);
+        }
+        if mistake.is_silence() {
+            self.be_silent(example);
+        } else {
+            self.fail(mistake.reason(), example);
+        }
+    }
+
+    fn answer(&mut self, answer: WrongAnswer) {
+        let known = self.answers.iter().any(|other| other.is_like(&answer));
+        if !known && self.answers.len() < EXAMPLES {
+            self.answers.push(answer);
         }
     }
 
@@ -111,6 +139,9 @@ impl Findings {
         }
         self.examples.extend(other.examples);
         self.examples.truncate(EXAMPLES);
+        for answer in other.answers {
+            self.answer(answer);
+        }
         self.latency.add(&other.latency);
     }
 
@@ -121,6 +152,7 @@ impl Findings {
             failed: std::mem::take(&mut self.failed).into_iter().collect(),
             silent: ConnCount::new(self.silent),
             examples: std::mem::take(&mut self.examples),
+            answers: std::mem::take(&mut self.answers),
             latency: self.latency.take(),
             load: Some(load),
         }
@@ -132,16 +164,20 @@ impl Round {
     pub(super) fn new(task: &Task, held: &[u64], window: u64) -> Self {
         let number = ROUNDS.fetch_add(1, Ordering::Relaxed);
         let patience = Duration::from_millis(task.timeout_ms);
-        let Exchange::Echo = task.exchange;
+        let share = if task.exchange.asks() {
+            task.share
+        } else {
+            VerifyShare::None
+        };
         Self {
             number,
-            protocol: EchoProof::new(std::process::id(), number, patience),
+            side: ClientSide::new(&task.exchange, std::process::id(), number, patience),
             pacer: Pacer::new(task.rate),
             begun: Instant::now(),
             load: task
                 .rate
                 .map_or(Load::ClosedLoop { window }, |rate| Load::Planned { rate }),
-            quotas: quotas(task.share, held),
+            quotas: quotas(share, held),
             left: AtomicUsize::new(held.len()),
             patience,
             stall_budget: AtomicU64::new(micros(patience)),
@@ -246,11 +282,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::ConnRate;
+    use crate::domain::{ConnRate, Conversation};
 
     #[test]
     fn a_planned_round_says_when_and_a_closed_loop_does_not() {
-        let mut task = Task::verify(VerifyShare::All, 1_000);
+        let mut task = Task::verify(Conversation::Echo, VerifyShare::All, 1_000);
         let closed = Round::new(&task, &[1], 64);
         assert_eq!(closed.next_due(), None);
         let report = closed.finish(Findings::new()).expect("the only table");

@@ -167,6 +167,11 @@ impl Cursor<'_> {
     pub(super) const fn left(&self) -> u64 {
         self.end - self.next
     }
+
+    /// The number of the next one among all of the client.
+    pub(super) const fn position(&self) -> u64 {
+        self.next
+    }
 }
 
 impl Iterator for Cursor<'_> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Connection, Mistake, Output, Protocol, Step};
+use crate::domain::LossReason;
 
 /// The server's side: every byte goes back.
 #[derive(Debug, Clone, Copy)]
@@ -14,9 +15,9 @@ impl Protocol for Echo {
     type State = ();
     const READS: bool = true;
 
-    fn begin(&self, _: Connection) {}
+    fn begin(&self, _: &Connection) {}
 
-    fn on_open(&self, (): &mut (), _: &mut Output) -> Step {
+    fn on_open(&self, _: &Connection, (): &mut (), _: &mut Output) -> Step {
         Step::Wait
     }
 
@@ -32,6 +33,9 @@ impl Protocol for Echo {
 
 /// Bytes of a token.
 const TOKEN: usize = 16;
+
+/// Bytes that are not those of the token.
+const WRONG: Mistake = Mistake::Wrong(LossReason::WrongBytes);
 
 /// Where the number of the round stands in a token.
 const ROUND: std::ops::Range<usize> = 4..8;
@@ -50,7 +54,8 @@ pub struct EchoProof {
 /// How much of a token has come back.
 #[derive(Debug, Clone, Copy)]
 pub struct ProofState {
-    connection: Connection,
+    table: u32,
+    number: u32,
     /// Bytes of the present token that have come.
     came: u8,
     /// Whether the present token is one of another round.
@@ -70,9 +75,9 @@ impl EchoProof {
         }
     }
 
-    fn token(&self, connection: Connection) -> [u8; TOKEN] {
+    fn token(&self, table: u32, number: u32) -> [u8; TOKEN] {
         let mut token = [0; TOKEN];
-        let numbers = [self.worker, self.round, connection.table, connection.number];
+        let numbers = [self.worker, self.round, table, number];
         for (part, number) in token.chunks_exact_mut(4).zip(numbers) {
             part.copy_from_slice(&number.to_be_bytes());
         }
@@ -84,21 +89,22 @@ impl Protocol for EchoProof {
     type State = ProofState;
     const READS: bool = true;
 
-    fn begin(&self, connection: Connection) -> ProofState {
+    fn begin(&self, connection: &Connection) -> ProofState {
         ProofState {
-            connection,
+            table: connection.table,
+            number: connection.number,
             came: 0,
             late: false,
         }
     }
 
-    fn on_open(&self, state: &mut ProofState, out: &mut Output) -> Step {
-        out.write(&self.token(state.connection));
+    fn on_open(&self, _: &Connection, state: &mut ProofState, out: &mut Output) -> Step {
+        out.write(&self.token(state.table, state.number));
         Step::Wait
     }
 
     fn on_bytes(&self, state: &mut ProofState, bytes: &[u8], _: &mut Output) -> Step {
-        let token = self.token(state.connection);
+        let token = self.token(state.table, state.number);
         let mut bytes = bytes.iter();
         while let Some(byte) = bytes.next() {
             let at = usize::from(state.came);
@@ -106,7 +112,7 @@ impl Protocol for EchoProof {
                 // Only the number of the round tells an echo that came too late from bytes that are wrong.
                 state.late |= ROUND.contains(&at);
                 if !state.late {
-                    return Step::Failed(Mistake::WrongBytes);
+                    return Step::Failed(WRONG);
                 }
             }
             state.came += 1;
@@ -118,7 +124,7 @@ impl Protocol for EchoProof {
                 return if bytes.len() == 0 {
                     Step::Done
                 } else {
-                    Step::Failed(Mistake::WrongBytes)
+                    Step::Failed(WRONG)
                 };
             }
             state.came = 0;
@@ -142,10 +148,7 @@ mod tests {
 
     use super::*;
 
-    const CONNECTION: Connection = Connection {
-        table: 3,
-        number: 1 << 17,
-    };
+    const CONNECTION: Connection = Connection::new(3, 1 << 17);
 
     fn proof(round: u32) -> EchoProof {
         EchoProof::new(77, round, Duration::from_secs(1))
@@ -153,13 +156,14 @@ mod tests {
 
     fn sent(proof: &EchoProof, connection: Connection) -> Vec<u8> {
         let mut out = Output::new();
-        let mut state = proof.begin(connection);
-        assert_eq!(proof.on_open(&mut state, &mut out), Step::Wait);
+        let mut state = proof.begin(&connection);
+        let step = proof.on_open(&connection, &mut state, &mut out);
+        assert_eq!(step, Step::Wait);
         out.bytes().to_vec()
     }
 
     fn answer(proof: &EchoProof, parts: &[&[u8]]) -> Step {
-        let mut state = proof.begin(CONNECTION);
+        let mut state = proof.begin(&CONNECTION);
         let mut step = Step::Wait;
         for part in parts {
             assert_eq!(step, Step::Wait, "nothing is called after the end");
@@ -190,7 +194,7 @@ mod tests {
             number: 9,
             ..CONNECTION
         };
-        let wrong = Step::Failed(Mistake::WrongBytes);
+        let wrong = Step::Failed(WRONG);
         assert_eq!(answer(&proof(1), &[&sent(&proof(1), other)]), wrong);
         assert_eq!(answer(&proof(1), &[b"HTTP/1.1 400 Bad"]), wrong);
     }
@@ -199,13 +203,13 @@ mod tests {
     fn more_than_was_asked_for_is_wrong() {
         let mut bytes = sent(&proof(1), CONNECTION);
         bytes.push(0);
-        let wrong = Step::Failed(Mistake::WrongBytes);
+        let wrong = Step::Failed(WRONG);
         assert_eq!(answer(&proof(1), &[&bytes]), wrong);
     }
 
     #[test]
     fn silence_is_a_mistake_only_after_the_time() {
-        let mut state = proof(1).begin(CONNECTION);
+        let mut state = proof(1).begin(&CONNECTION);
         let mut tick = |millis| {
             let elapsed = Duration::from_millis(millis);
             proof(1).on_tick(&mut state, elapsed, &mut Output::new())

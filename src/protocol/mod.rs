@@ -1,14 +1,23 @@
 //! What is said on a connection, without any I/O: bytes come in, bytes and a verdict go out. Engines read and write, and
 //! know nothing of what the bytes mean.
 
+mod connection;
 mod echo;
+mod fill;
+mod http;
 mod output;
+mod script;
 mod silent;
 
 use std::time::Duration;
 
+use crate::domain::{Conversation, LossReason};
+
+pub use connection::{Connection, ConnectionEnds, Past};
 pub use echo::{Echo, EchoProof, ProofState};
+pub use http::{Http, HttpState};
 pub use output::Output;
+pub use script::{ScriptState, Scripted};
 pub use silent::Silent;
 
 /// One side of a conversation.
@@ -40,26 +49,31 @@ pub trait Protocol {
     /// Whether bytes that arrive are to be read. Without, they stay in the socket.
     const READS: bool;
 
+    /// Whether an answer belongs to a question by its order alone. Then a client remembers of each connection what
+    /// [`Connection::past`] says, and what came before the conversation was opened is read too.
+    const IN_ORDER: bool = false;
+
+    /// Whether [`Connection::ends`] is to be filled in, which costs a client two system calls for each conversation.
+    fn names_ends(&self) -> bool {
+        false
+    }
+
     /// The state of a conversation on this connection.
-    fn begin(&self, connection: Connection) -> Self::State;
+    fn begin(&self, connection: &Connection) -> Self::State;
 
     /// The connection is established.
-    fn on_open(&self, state: &mut Self::State, out: &mut Output) -> Step;
+    fn on_open(&self, connection: &Connection, state: &mut Self::State, out: &mut Output) -> Step;
 
     /// Bytes have arrived.
     fn on_bytes(&self, state: &mut Self::State, bytes: &[u8], out: &mut Output) -> Step;
 
     /// Time has passed.
     fn on_tick(&self, state: &mut Self::State, elapsed: Duration, out: &mut Output) -> Step;
-}
 
-/// Which connection of a worker, unique among those that are open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Connection {
-    /// The descriptor table that it is in.
-    pub table: u32,
-    /// Its number in that table.
-    pub number: u32,
+    /// What should have come instead of this mistake, for a human. Empty where the mistake says all.
+    fn expected(&self, _: Mistake) -> String {
+        String::new()
+    }
 }
 
 /// Where a conversation stands.
@@ -76,8 +90,63 @@ pub enum Step {
 /// What was wrong with a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mistake {
-    /// Bytes came that are not those that were to come.
-    WrongBytes,
+    /// What came is wrong for this reason.
+    Wrong(LossReason),
+    /// What came is not what this step of a script awaits.
+    Answer {
+        /// The step, counted from 0.
+        step: u16,
+    },
     /// Nothing came in time.
     Silence,
+    /// What this step of a script awaits did not come in time.
+    NoAnswer {
+        /// The step, counted from 0.
+        step: u16,
+    },
+}
+
+impl Mistake {
+    /// The class that it is counted in.
+    #[must_use]
+    pub const fn reason(self) -> LossReason {
+        match self {
+            Self::Wrong(reason) => reason,
+            Self::Answer { .. } => LossReason::WrongBytes,
+            Self::Silence | Self::NoAnswer { .. } => LossReason::TimedOut,
+        }
+    }
+
+    /// Whether it is that nothing came, rather than something wrong.
+    #[must_use]
+    pub const fn is_silence(self) -> bool {
+        matches!(self, Self::Silence | Self::NoAnswer { .. })
+    }
+}
+
+/// The client's side of a conversation. The one place that chooses it.
+#[derive(Debug, Clone)]
+pub enum ClientSide {
+    /// Nothing is said.
+    Tcp,
+    /// See [`EchoProof`].
+    Echo(EchoProof),
+    /// See [`Http`].
+    Http(Http),
+    /// See [`Scripted`].
+    Script(Scripted),
+}
+
+impl ClientSide {
+    /// The side that carries out `conversation`, each exchange of it within `timeout`. `worker` differs between the workers
+    /// of a run, `round` between the tasks of a worker.
+    #[must_use]
+    pub fn new(conversation: &Conversation, worker: u32, round: u32, timeout: Duration) -> Self {
+        match conversation {
+            Conversation::Tcp => Self::Tcp,
+            Conversation::Echo => Self::Echo(EchoProof::new(worker, round, timeout)),
+            Conversation::Http(request) => Self::Http(Http::new(request, timeout)),
+            Conversation::Script(script) => Self::Script(Scripted::new(script, timeout)),
+        }
+    }
 }

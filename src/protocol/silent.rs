@@ -14,9 +14,9 @@ impl Protocol for Silent {
     type State = ();
     const READS: bool = false;
 
-    fn begin(&self, _: Connection) {}
+    fn begin(&self, _: &Connection) {}
 
-    fn on_open(&self, (): &mut (), _: &mut Output) -> Step {
+    fn on_open(&self, _: &Connection, (): &mut (), _: &mut Output) -> Step {
         Step::Wait
     }
 

@@ -9,7 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use c1m::control::Command;
-use c1m::domain::{ConnRate, EngineKind, Load, LossReason, Task, VerifyShare, WorkerSpec};
+use c1m::domain::{
+    ConnRate, Conversation, EngineKind, Load, LossReason, Task, VerifyShare, WorkerSpec,
+};
 
 use crate::worker::{Worker, client, source};
 use crate::{accept, start_pair};
@@ -76,7 +78,7 @@ pub(crate) fn late_answers_are_read_while_others_are_asked(engine: EngineKind) {
     // So many that asking them all, a window for each 100 ms of silence, takes far longer than reading an answer.
     let (mut dialing, peers) = hold(engine, 23, 1_500);
     let host = source(engine, 23, 0);
-    let task = Task::verify(VerifyShare::All, 60_000);
+    let task = Task::verify(Conversation::Echo, VerifyShare::All, 60_000);
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -156,7 +158,7 @@ pub(crate) fn echoes_keep_to_a_planned_pace(engine: EngineKind) {
     let begun = Instant::now();
     let report = dialing.perform(Task {
         rate: Some(rate),
-        ..Task::verify(VerifyShare::All, 20_000)
+        ..Task::verify(Conversation::Echo, VerifyShare::All, 20_000)
     });
     // The last one is due half a second after the first.
     assert!(begun.elapsed() >= Duration::from_millis(500));

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use c1m::control::{Command, Event};
 use c1m::domain::{
-    Acceptors, ClientSpec, ConnCount, Counters, DescriptorTables, EngineKind, LossReason,
-    PortChoice, PortRange, ServerSpec, Service, Shard, Task, VerifyReport, VerifyShare, WorkerSpec,
+    Acceptors, ClientSpec, ConnCount, Conversation, Counters, DescriptorTables, EngineKind,
+    LossReason, PortChoice, PortRange, ServerSpec, Service, Shard, Task, VerifyReport, VerifyShare,
+    WorkerSpec,
 };
 
 /// Long enough for a debug build on a busy machine; reached only when something hangs.
@@ -158,7 +159,7 @@ impl Worker {
     }
 
     pub(crate) fn verify(&mut self, share: VerifyShare, timeout_ms: u64) -> VerifyReport {
-        self.perform(Task::verify(share, timeout_ms))
+        self.perform(Task::verify(Conversation::Echo, share, timeout_ms))
     }
 
     pub(crate) fn perform(&mut self, task: Task) -> VerifyReport {

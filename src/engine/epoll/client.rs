@@ -10,6 +10,7 @@ use crate::domain::LossReason;
 use crate::engine::client::{ClientCore, ClientThread, Slot};
 use crate::engine::counters::TableCounters;
 use crate::engine::orders::Order;
+use crate::engine::pasts::Pasts;
 use crate::engine::pool::PoolGuard;
 use crate::kernel::sys::fdtable::{Descriptor, OwnTable};
 use crate::kernel::sys::socket;
@@ -54,6 +55,7 @@ impl<'a> Connections<'a> {
     fn hold(&self) {
         let mut round_done = 0;
         let mut looked = false;
+        let mut pasts = Pasts::default();
         let mut next_sweep = Instant::now() + SWEEP_EVERY;
         loop {
             match self.core.orders.next(round_done, looked, next_sweep) {
@@ -65,7 +67,7 @@ impl<'a> Connections<'a> {
                 }
                 Order::Perform(round) => {
                     round_done = round.number;
-                    let findings = self.perform(&round);
+                    let findings = self.perform(&round, &mut pasts);
                     self.core.finish_round(&round, findings);
                 }
                 Order::Hold => {

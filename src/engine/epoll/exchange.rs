@@ -8,27 +8,19 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::buffers::{Buffers, Talk};
 use super::client::Connections;
 use crate::domain::LossReason;
+use crate::engine::pasts::Pasts;
 use crate::engine::round::{Findings, Round, STALL, TICK, chosen};
 use crate::kernel::sys::epoll::{Epoll, EpollEvent, Watch};
 use crate::kernel::sys::fdtable::Descriptor;
 use crate::kernel::sys::poll::{Interest, PollEntry, PollTimeout, poll};
-use crate::kernel::sys::socket::{self, Received};
-use crate::protocol::{Connection, Mistake, Output, Protocol, Step};
-
-/// Bytes read by one call.
-const INPUT: usize = 256;
+use crate::kernel::sys::socket;
+use crate::protocol::{ClientSide, Connection, ConnectionEnds, Past, Protocol, Step};
 
 /// Events taken by one call.
 const EVENTS: usize = 64;
-
-/// An exchange under way.
-struct Talk<S> {
-    /// From when its latency counts.
-    start: Instant,
-    state: S,
-}
 
 /// Exchanges that were set aside.
 struct Aside<S> {
@@ -41,24 +33,37 @@ struct Exchanges<'a, P: Protocol> {
     connections: &'a Connections<'a>,
     round: &'a Round,
     protocol: &'a P,
+    /// Number of the first connection of this table among all of the client.
+    first_number: u32,
     /// The first is the epoll instance of what was set aside, or none. The others belong to `talks`, in the same order.
     entries: Vec<PollEntry>,
     talks: Vec<Talk<P::State>>,
     /// Made when it is first needed.
     aside: Option<Aside<P::State>>,
-    out: Output,
+    buffers: Buffers,
     next_tick: Instant,
+    /// Kept where [`Protocol::IN_ORDER`] says so.
+    pasts: &'a mut Pasts,
     findings: Findings,
 }
 
 impl Connections<'_> {
     /// This table's part of a round.
-    pub(super) fn perform(&self, round: &Round) -> Findings {
+    pub(super) fn perform(&self, round: &Round, pasts: &mut Pasts) -> Findings {
+        match &round.side {
+            ClientSide::Tcp => Findings::new(),
+            ClientSide::Echo(protocol) => self.exchange(round, protocol, pasts),
+            ClientSide::Http(protocol) => self.exchange(round, protocol, pasts),
+            ClientSide::Script(protocol) => self.exchange(round, protocol, pasts),
+        }
+    }
+
+    fn exchange<P: Protocol>(&self, round: &Round, protocol: &P, pasts: &mut Pasts) -> Findings {
         let quota = round.quota(self.index);
         if quota == 0 {
             return Findings::new();
         }
-        let mut exchanges = Exchanges::new(self, round, &round.protocol);
+        let mut exchanges = Exchanges::new(self, round, protocol, pasts);
         {
             // As many tables at once as may dial at once. What has not answered yet is waited for by all at the same time.
             let _slot = self.core.slots.acquire();
@@ -66,19 +71,32 @@ impl Connections<'_> {
         }
         exchanges.finish()
     }
+
+    /// The place of a socket among those of this table.
+    fn place(&self, socket: Descriptor) -> usize {
+        let place = socket.number() - self.first.number();
+        usize::try_from(place).unwrap_or(0)
+    }
 }
 
 impl<'a, P: Protocol> Exchanges<'a, P> {
-    fn new(connections: &'a Connections<'a>, round: &'a Round, protocol: &'a P) -> Self {
+    fn new(
+        connections: &'a Connections<'a>,
+        round: &'a Round,
+        protocol: &'a P,
+        pasts: &'a mut Pasts,
+    ) -> Self {
         Self {
             connections,
             round,
             protocol,
+            first_number: connections.core.first_number(connections.index),
             entries: vec![PollEntry::NONE],
             talks: Vec::new(),
             aside: None,
-            out: Output::new(),
+            buffers: Buffers::new(),
             next_tick: Instant::now() + TICK,
+            pasts,
             findings: Findings::new(),
         }
     }
@@ -123,17 +141,17 @@ impl<'a, P: Protocol> Exchanges<'a, P> {
 
     /// Begins one exchange. Returns false for a number that is no connection.
     fn begin(&mut self, socket: Descriptor, due: Option<Instant>) -> bool {
-        let mut state = self.protocol.begin(Connection {
-            table: u32::try_from(self.connections.index).unwrap_or(u32::MAX),
-            number: socket.number().unsigned_abs(),
-        });
-        self.out.clear();
+        let connection = self.connection(socket);
+        let mut state = self.protocol.begin(&connection);
+        let out = &mut self.buffers.out;
+        out.clear();
         let start = due.unwrap_or_else(Instant::now);
-        let step = self.protocol.on_open(&mut state, &mut self.out);
-        match socket::send(socket, self.out.bytes()) {
-            Ok(sent) if sent == self.out.bytes().len() => {}
+        let step = self.protocol.on_open(&connection, &mut state, out);
+        match socket::send(socket, out.bytes()) {
+            Ok(sent) if sent == out.bytes().len() => {}
             Ok(_) => {
                 // No room: what was sent before lies unread. It cannot answer.
+                self.remember(socket, Past::Failed);
                 self.findings.be_silent(socket::local_address(socket));
                 return true;
             }
@@ -143,7 +161,11 @@ impl<'a, P: Protocol> Exchanges<'a, P> {
                 return true;
             }
         }
+        if connection.past == Past::New {
+            self.remember(socket, Past::Used);
+        }
         let talk = Talk { start, state };
+        self.buffers.read = 0;
         if step == Step::Wait {
             self.entries
                 .push(PollEntry::new(socket, Interest::Readable));
@@ -152,6 +174,33 @@ impl<'a, P: Protocol> Exchanges<'a, P> {
             self.settle(socket, &talk, step);
         }
         true
+    }
+
+    fn connection(&self, socket: Descriptor) -> Connection {
+        let (index, place) = (self.connections.index, self.connections.place(socket));
+        let ends = || {
+            Some(ConnectionEnds {
+                source: *socket::local_address(socket)?.ip(),
+                target: socket::peer_address(socket)?,
+            })
+        };
+        Connection {
+            table: u32::try_from(index).unwrap_or(u32::MAX),
+            number: socket.number().unsigned_abs(),
+            index: u32::try_from(place).map_or(u32::MAX, |place| self.first_number + place),
+            past: if P::IN_ORDER {
+                self.pasts.get(place)
+            } else {
+                Past::New
+            },
+            ends: self.protocol.names_ends().then(ends).flatten(),
+        }
+    }
+
+    fn remember(&mut self, socket: Descriptor, past: Past) {
+        if P::IN_ORDER {
+            self.pasts.set(self.connections.place(socket), past);
+        }
     }
 
     /// Waits until something comes back. When nothing does, sets the whole window aside.
@@ -214,8 +263,8 @@ impl<'a, P: Protocol> Exchanges<'a, P> {
                 continue;
             }
             let socket = entry.descriptor();
-            let state = &mut self.talks[place].state;
-            match read(socket, self.protocol, state, &mut self.out) {
+            let talk = &mut self.talks[place];
+            match self.buffers.read(socket, self.protocol, talk) {
                 Ok(Step::Wait) => {}
                 outcome => {
                     self.entries.swap_remove(place + 1);
@@ -241,7 +290,7 @@ impl<'a, P: Protocol> Exchanges<'a, P> {
             let Some(talk) = aside.talks.get_mut(&socket) else {
                 continue;
             };
-            match read(socket, self.protocol, &mut talk.state, &mut self.out) {
+            match self.buffers.read(socket, self.protocol, talk) {
                 Ok(Step::Wait) => {}
                 outcome => {
                     // A connection that is closed below leaves epoll by itself.
@@ -267,7 +316,7 @@ impl<'a, P: Protocol> Exchanges<'a, P> {
         for place in (0..self.talks.len()).rev() {
             let socket = self.entries[place + 1].descriptor();
             let talk = &mut self.talks[place];
-            match tick(socket, self.protocol, talk, now, &mut self.out) {
+            match self.buffers.tick(socket, self.protocol, talk, now) {
                 Ok(Step::Wait) => {}
                 outcome => {
                     self.entries.swap_remove(place + 1);
@@ -280,7 +329,7 @@ impl<'a, P: Protocol> Exchanges<'a, P> {
             return;
         };
         aside.talks.retain(|socket, talk| {
-            match tick(*socket, self.protocol, talk, now, &mut self.out) {
+            match self.buffers.tick(*socket, self.protocol, talk, now) {
                 Ok(Step::Wait) => true,
                 outcome => {
                     // A connection that is closed below leaves epoll by itself.
@@ -332,8 +381,10 @@ impl<'a, P: Protocol> Exchanges<'a, P> {
                 self.findings.latency.record(talk.start.elapsed());
             }
             Step::Failed(mistake) => {
-                self.findings
-                    .mistake(mistake, socket::local_address(socket));
+                self.remember(socket, Past::Failed);
+                let read = self.buffers.last_read();
+                let local = socket::local_address(socket);
+                self.findings.mistake(self.protocol, mistake, read, local);
             }
         }
     }
@@ -347,61 +398,6 @@ impl<'a, P: Protocol> Exchanges<'a, P> {
 
     fn leaving(&self) -> bool {
         self.connections.core.orders.leaving()
-    }
-}
-
-/// Reads what is there and gives it to the protocol, until nothing is there or the exchange is over.
-fn read<P: Protocol>(
-    socket: Descriptor,
-    protocol: &P,
-    state: &mut P::State,
-    out: &mut Output,
-) -> Result<Step, LossReason> {
-    let mut buffer = [0; INPUT];
-    loop {
-        match socket::receive(socket, &mut buffer) {
-            Ok(Received::Bytes(count)) => {
-                out.clear();
-                let step = protocol.on_bytes(state, &buffer[..count], out);
-                match send_out(socket, out)? {
-                    Step::Wait if step == Step::Wait => {}
-                    Step::Wait => return Ok(step),
-                    other => return Ok(other),
-                }
-            }
-            Ok(Received::Nothing) => return Ok(Step::Wait),
-            Ok(Received::Closed) => return Err(LossReason::ClosedByPeer),
-            Err(error) => return Err(LossReason::from_error(&error)),
-        }
-    }
-}
-
-/// Tells the protocol that time has passed.
-fn tick<P: Protocol>(
-    socket: Descriptor,
-    protocol: &P,
-    talk: &mut Talk<P::State>,
-    now: Instant,
-    out: &mut Output,
-) -> Result<Step, LossReason> {
-    out.clear();
-    let elapsed = now.saturating_duration_since(talk.start);
-    match protocol.on_tick(&mut talk.state, elapsed, out) {
-        Step::Wait => send_out(socket, out),
-        step => Ok(step),
-    }
-}
-
-/// Sends what the protocol has said. A socket without room has unread bytes before it: that peer does not answer.
-fn send_out(socket: Descriptor, out: &Output) -> Result<Step, LossReason> {
-    let bytes = out.bytes();
-    if bytes.is_empty() {
-        return Ok(Step::Wait);
-    }
-    match socket::send(socket, bytes) {
-        Ok(sent) if sent == bytes.len() => Ok(Step::Wait),
-        Ok(_) => Ok(Step::Failed(Mistake::Silence)),
-        Err(error) => Err(LossReason::from_error(&error)),
     }
 }
 

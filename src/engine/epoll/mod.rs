@@ -1,6 +1,7 @@
 //! The epoll engine: one thread for each descriptor table. A connection costs no memory of this process: its descriptor
 //! is a number in a dense table, its port is arithmetic, and epoll gives the number back.
 
+mod buffers;
 mod client;
 mod connect;
 mod exchange;

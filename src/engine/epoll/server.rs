@@ -226,20 +226,22 @@ impl<'a, P: Protocol> TableServer<'a, P> {
         };
         while self.states.len() <= place {
             let number = self.states.len();
-            self.states.push(self.begin(number));
+            self.states
+                .push(self.protocol.begin(&self.connection(number)));
         }
-        self.states[place] = self.begin(place);
+        let connection = self.connection(place);
+        self.states[place] = self.protocol.begin(&connection);
         self.out.clear();
         self.protocol
-            .on_open(&mut self.states[place], &mut self.out);
+            .on_open(&connection, &mut self.states[place], &mut self.out);
         self.send_out(socket);
     }
 
-    fn begin(&self, number: usize) -> P::State {
-        self.protocol.begin(Connection {
-            table: u32::try_from(self.thread.index).unwrap_or(u32::MAX),
-            number: u32::try_from(number).unwrap_or(u32::MAX),
-        })
+    fn connection(&self, number: usize) -> Connection {
+        Connection::new(
+            u32::try_from(self.thread.index).unwrap_or(u32::MAX),
+            u32::try_from(number).unwrap_or(u32::MAX),
+        )
     }
 
     /// Handles what epoll has, after waiting for it.

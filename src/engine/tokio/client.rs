@@ -2,10 +2,14 @@
 
 use std::future::{pending, poll_fn};
 use std::io;
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
+use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -21,15 +25,13 @@ use crate::engine::round::Round;
 use crate::engine::source::{Attempt, Source};
 use crate::kernel::sys::fdtable::Descriptor;
 use crate::kernel::sys::socket;
+use crate::protocol::Past;
 
 /// How long tasks may take to notice ends that the kernel has told already.
 const TASKS_NOTICE: Duration = Duration::from_millis(100);
 
 /// How often a ramp that is held up looks whether it may go on.
 const PAUSED_LOOK: Duration = Duration::from_millis(20);
-
-/// Bytes thrown away at once: late answers that nobody waits for any more.
-const BUFFER: usize = 256;
 
 /// The work of one thread. Returns how many connections it held at the drain.
 pub(super) fn tend<'a>(
@@ -267,10 +269,11 @@ impl Table {
         position: u64,
         mut rounds: watch::Receiver<Option<Arc<Part>>>,
     ) {
+        let mut before = Past::New;
         let reason = loop {
             let asked = tokio::select! {
                 // Not `readable`, whose future is larger: it can have several waiters.
-                ready = poll_fn(|context| stream.poll_read_ready(context)) => match ready.map_err(|error| LossReason::from_error(&error)).and_then(|()| discard(&stream)) {
+                ready = poll_fn(|context| stream.poll_read_ready(context)) => match ready.map_err(|error| LossReason::from_error(&error)).and_then(|()| look(&stream)) {
                     Ok(()) => false,
                     Err(reason) => break reason,
                 },
@@ -283,7 +286,7 @@ impl Table {
                 continue;
             };
             // In a box: it exists while a round lasts, and would make every task larger.
-            if let Err(reason) = Box::pin(part.ask(&stream, position)).await {
+            if let Err(reason) = Box::pin(part.ask(&stream, position, &mut before)).await {
                 break reason;
             }
         };
@@ -310,6 +313,7 @@ impl Table {
         let part = Arc::new(Part::new(
             Arc::clone(round),
             self.index,
+            self.core.first_number(self.index),
             opened,
             tasks,
             self.core.exchanges.per_table,
@@ -332,13 +336,29 @@ impl Table {
     }
 }
 
-/// Reads and forgets what nobody waits for.
-fn discard(stream: &TcpStream) -> Result<(), LossReason> {
-    let mut buffer = [0; BUFFER];
-    match stream.try_read(&mut buffer) {
-        Ok(0) => Err(LossReason::ClosedByPeer),
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-        Err(error) => Err(LossReason::from_error(&error)),
+/// Whether the connection goes on. Bytes that came stay in the socket for the next exchange: they may be a greeting.
+fn look(stream: &TcpStream) -> Result<(), LossReason> {
+    let socket = SockRef::from(stream);
+    let seen = stream.try_io(Interest::READABLE, || {
+        match socket.peek(&mut [MaybeUninit::uninit()]) {
+            // This error has the runtime wait until something else happens.
+            Ok(1..) => Err(io::ErrorKind::WouldBlock.into()),
+            other => other,
+        }
+    });
+    match seen {
+        Ok(_) => return Err(LossReason::ClosedByPeer),
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+            return Err(LossReason::from_error(&error));
+        }
+        Err(_) => {}
+    }
+    // Behind unread bytes, the end of the connection is known by this alone.
+    match stream.ready(Interest::READABLE).now_or_never() {
+        Some(Ok(ready)) if ready.is_read_closed() => Err(LossReason::from_pending(
+            socket::take_error(Descriptor::from(stream)),
+        )),
+        Some(Err(error)) => Err(LossReason::from_error(&error)),
+        _ => Ok(()),
     }
 }

@@ -28,6 +28,9 @@ const PEERS_FIRST: Duration = Duration::from_millis(200);
 /// Bytes read at once. On the stack of whichever task runs, not in the task: there it would be held for each connection.
 const INPUT: usize = Output::ROOM;
 
+/// What a socket had no room for.
+type Unsent = Option<Box<[u8]>>;
+
 /// The work of one thread, from its first turn to the drain.
 pub(super) fn serve<'a>(thread: &'a ServerThread<'a>, right: AcceptRight<'a>) -> io::Result<()> {
     match thread.core.service {
@@ -172,12 +175,8 @@ where
     }
 
     async fn converse(&self, stream: &TcpStream) -> LossReason {
-        let mut state = self.protocol.begin(Connection {
-            table: u32::try_from(self.index).unwrap_or(u32::MAX),
-            number: Descriptor::from(stream).number().unsigned_abs(),
-        });
-        let mut unsent = match self.open(stream, &mut state) {
-            Ok(unsent) => unsent,
+        let (mut state, mut unsent) = match self.open(stream) {
+            Ok(opened) => opened,
             Err(reason) => return reason,
         };
         loop {
@@ -198,23 +197,20 @@ where
         }
     }
 
-    /// Opens the conversation. Returns what the socket had no room for.
-    fn open(
-        &self,
-        stream: &TcpStream,
-        state: &mut P::State,
-    ) -> Result<Option<Box<[u8]>>, LossReason> {
+    /// Opens the conversation. Returns its state, and what the socket had no room for.
+    fn open(&self, stream: &TcpStream) -> Result<(P::State, Unsent), LossReason> {
+        let connection = Connection::new(
+            u32::try_from(self.index).unwrap_or(u32::MAX),
+            Descriptor::from(stream).number().unsigned_abs(),
+        );
+        let mut state = self.protocol.begin(&connection);
         let mut out = Output::new();
-        self.protocol.on_open(state, &mut out);
-        send_out(stream, &out)
+        self.protocol.on_open(&connection, &mut state, &mut out);
+        Ok((state, send_out(stream, &out)?))
     }
 
     /// Reads what is there and answers it. Returns what the socket had no room for.
-    fn answer(
-        &self,
-        stream: &TcpStream,
-        state: &mut P::State,
-    ) -> Result<Option<Box<[u8]>>, LossReason> {
+    fn answer(&self, stream: &TcpStream, state: &mut P::State) -> Result<Unsent, LossReason> {
         let mut buffer = [0; INPUT];
         let count = match stream.try_read(&mut buffer) {
             Ok(0) => return Err(LossReason::ClosedByPeer),
@@ -234,7 +230,7 @@ where
 }
 
 /// Sends what a protocol has said. Returns what the socket had no room for.
-fn send_out(stream: &TcpStream, out: &Output) -> Result<Option<Box<[u8]>>, LossReason> {
+fn send_out(stream: &TcpStream, out: &Output) -> Result<Unsent, LossReason> {
     let bytes = out.bytes();
     if bytes.is_empty() {
         return Ok(None);
