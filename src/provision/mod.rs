@@ -2,6 +2,7 @@
 
 mod child;
 pub mod docker;
+mod links;
 mod loopback;
 mod netns;
 mod orphans;

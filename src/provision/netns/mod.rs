@@ -5,30 +5,25 @@
 //! takes it from the one that it is made in (`tcp_set_hashinfo` in `net/ipv4/tcp_ipv4.c`, Linux 6.1): nothing global changes.
 
 mod namespace;
-mod wiring;
 mod witness;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
-
-use ipnet::Ipv4Net;
 
 use crate::domain::{
     HostIndex, PlannedWorker, RunId, SettingChange, SettingRecord, SettingScope, SettingValue,
 };
 use crate::host;
-use crate::kernel::netlink::NetlinkError;
-use crate::kernel::netlink::route::{LinkIndex, RouteSocket, Via};
+use crate::kernel::netlink::route::RouteSocket;
 use crate::kernel::sysctl::{SettingStore, Sysctl};
 use crate::plan::Plan;
 
 use super::child::{WorkerChild, end_all};
+use super::links::{self, Joint};
 use super::{Inbox, ProvisionError, Testbed, WorkerHandle, WorkerProgram};
 use namespace::Namespace;
-use wiring::{End, Pair};
-use witness::Witness;
+
+pub(super) use witness::Witness;
 
 /// Namespaces that are up, with the workers in them.
 #[derive(Debug)]
@@ -48,7 +43,6 @@ impl Namespaces {
         run: &RunId,
         program: WorkerProgram,
     ) -> Result<Self, ProvisionError> {
-        let pairs = wiring::pairs(&plan.hosts)?;
         let mut settings = Vec::new();
         let parent = match plan.settings.established_hash_entries {
             Some(entries) => {
@@ -74,10 +68,17 @@ impl Namespaces {
             hosts.push(namespace);
             routes.push(route);
         }
-        for pair in &pairs {
-            join(pair, &hosts, &mut routes)?;
-        }
-        await_links(&hosts, &mut routes)?;
+        let mut joints: Vec<Joint<'_>> = hosts
+            .iter()
+            .zip(routes)
+            .map(|(namespace, route)| Joint {
+                name: namespace.name(),
+                namespace: namespace.descriptor(),
+                route,
+            })
+            .collect();
+        links::join_all(&plan.hosts, &mut joints)?;
+        drop(joints);
         Ok(Self {
             run: run.clone(),
             program,
@@ -139,7 +140,7 @@ impl Testbed for Namespaces {
         // The last first: the server's namespace takes its ends of all pairs with it.
         while let Some(namespace) = self.hosts.pop() {
             if let Some(witness) = &mut witness
-                && let Err(error) = witness.watch(&namespace)
+                && let Err(error) = witness.watch(namespace.name(), namespace.descriptor())
             {
                 errors.push(error);
             }
@@ -209,89 +210,8 @@ fn set_up_loopback(namespace: &Namespace, route: &mut RouteSocket) -> Result<(),
         .map_err(|error| ProvisionError::new(what(), error))
 }
 
-/// Makes a pair, with addresses, routes and neighbours at both ends.
-fn join(
-    pair: &Pair,
-    hosts: &[Namespace],
-    routes: &mut [RouteSocket],
-) -> Result<(), ProvisionError> {
-    let what = || {
-        format!(
-            "join {} ({}) to the server ({})",
-            pair.client.name(),
-            pair.client_end.veth.name,
-            pair.server_end.veth.name
-        )
-    };
-    let failed = |error: NetlinkError| ProvisionError::new(what(), error);
-    let (Some(server), Some((server_route, client_routes))) =
-        (hosts.first(), routes.split_first_mut())
-    else {
-        return Err(ProvisionError::new(what(), "there is no server"));
-    };
-    let client_route = pair
-        .client
-        .0
-        .checked_sub(1)
-        .and_then(|behind_server| client_routes.get_mut(behind_server))
-        .ok_or_else(|| ProvisionError::new(what(), "there is no such client"))?;
-    client_route
-        .add_veth(
-            &pair.client_end.veth,
-            &pair.server_end.veth,
-            server.descriptor(),
-        )
-        .map_err(failed)?;
-    dress(client_route, &pair.client_end, &pair.server_end).map_err(failed)?;
-    dress(server_route, &pair.server_end, &pair.client_end).map_err(failed)
-}
-
-/// Gives one end its addresses and its way to the other end's.
-fn dress(route: &mut RouteSocket, own: &End, facing: &End) -> Result<(), NetlinkError> {
-    let link: LinkIndex = route.link_named(&own.veth.name)?.index;
-    for address in own.addresses() {
-        route.add_address(link, Ipv4Net::from(address))?;
-    }
-    route.set_up(link)?;
-    route.set_neighbour(link, facing.first, facing.veth.mac)?;
-    route.add_route(Ipv4Net::from(facing.first), Via::Link(link))?;
-    for block in facing.blocks() {
-        route.add_route(block, Via::Neighbour(link, facing.first))?;
-    }
-    Ok(())
-}
-
-/// Waits until packets pass on every link: the kernel notices a carrier from a work queue, and drops what is sent before.
-fn await_links(hosts: &[Namespace], routes: &mut [RouteSocket]) -> Result<(), ProvisionError> {
-    let deadline = Instant::now() + LONGEST_CARRIER;
-    for (namespace, route) in hosts.iter().zip(routes) {
-        loop {
-            let what = || format!("see the links of {} come up", namespace.name());
-            let links = route
-                .links()
-                .map_err(|error| ProvisionError::new(what(), error))?;
-            let Some(waiting) = links
-                .iter()
-                .find(|link| link.up && link.name != "lo" && !link.operational)
-            else {
-                break;
-            };
-            if Instant::now() >= deadline {
-                let why = format!("{} has no carrier after {LONGEST_CARRIER:?}", waiting.name);
-                return Err(ProvisionError::new(what(), why));
-            }
-            thread::sleep(LOOK_EVERY);
-        }
-    }
-    Ok(())
-}
-
 /// The size of the hash of children, read when one is made.
 const CHILD_HASH_KEY: &str = "net.ipv4.tcp_child_ehash_entries";
 
 /// The size of a namespace's own hash.
 const HASH_KEY: &str = "net.ipv4.tcp_ehash_entries";
-
-const LONGEST_CARRIER: Duration = Duration::from_secs(10);
-
-const LOOK_EVERY: Duration = Duration::from_millis(2);

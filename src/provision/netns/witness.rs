@@ -9,10 +9,11 @@ use crate::kernel::netlink::route::{MacAddress, RouteSocket, VethEnd};
 
 use super::ProvisionError;
 use super::namespace::Namespace;
+use crate::kernel::sys::netns::NetworkNamespace;
 
 /// A namespace that watches others end.
 #[derive(Debug)]
-pub(super) struct Witness {
+pub(in crate::provision) struct Witness {
     route: RouteSocket,
     watched: Vec<(String, String)>,
     // Dropped last: the socket belongs to it.
@@ -20,7 +21,7 @@ pub(super) struct Witness {
 }
 
 impl Witness {
-    pub(super) fn new() -> Result<Self, ProvisionError> {
+    pub(in crate::provision) fn new() -> Result<Self, ProvisionError> {
         let (namespace, route) = Namespace::make("the witness", None)?;
         Ok(Self {
             route,
@@ -29,29 +30,27 @@ impl Witness {
         })
     }
 
-    /// Ties a namespace to this one.
-    pub(super) fn watch(&mut self, namespace: &Namespace) -> Result<(), ProvisionError> {
+    /// Ties a namespace to this one. `name` is its name in messages.
+    pub(in crate::provision) fn watch(
+        &mut self,
+        name: &str,
+        namespace: &NetworkNamespace,
+    ) -> Result<(), ProvisionError> {
         let number = self.watched.len();
         let end = |name: String, side: u8| VethEnd {
             name,
             mac: MacAddress([0x02, 0x02, side, 0, 0, 0]),
         };
-        let name = format!("tie{number}");
+        let tie = format!("tie{number}");
         self.route
-            .add_veth(
-                &end(name.clone(), 0),
-                &end("tie".to_owned(), 1),
-                namespace.descriptor(),
-            )
-            .map_err(|error| {
-                ProvisionError::new(format!("watch the end of {}", namespace.name()), error)
-            })?;
-        self.watched.push((name, namespace.name().to_owned()));
+            .add_veth(&end(tie.clone(), 0), &end("tie".to_owned(), 1), namespace)
+            .map_err(|error| ProvisionError::new(format!("watch the end of {name}"), error))?;
+        self.watched.push((tie, name.to_owned()));
         Ok(())
     }
 
     /// Waits until all that are watched are gone. Returns an error for each that is not.
-    pub(super) fn await_end(mut self) -> Vec<ProvisionError> {
+    pub(in crate::provision) fn await_end(mut self) -> Vec<ProvisionError> {
         let deadline = Instant::now() + LONGEST_END;
         loop {
             let links = match self.route.links() {

@@ -4,7 +4,7 @@
 //! all through the first one: a link route to that one, and routes through it to the rest. So there is one neighbour
 //! entry at each end of a pair, never one per address; the neighbour table is the whole machine's and ends at
 //! `net.ipv4.neigh.default.gc_thresh3`, 1,024 by default. All addresses are /32, so that no end believes the others on
-//! its link.
+//! its link, and a server on a network that several clients share has its addresses on the end of each pair.
 
 use std::net::Ipv4Addr;
 
@@ -14,7 +14,7 @@ use crate::domain::HostIndex;
 use crate::kernel::netlink::route::{MacAddress, VethEnd};
 use crate::plan::{HostPlan, Interface};
 
-use super::ProvisionError;
+use crate::provision::ProvisionError;
 
 /// One veth pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl End {
 pub(super) fn pairs(hosts: &[HostPlan]) -> Result<Vec<Pair>, ProvisionError> {
     let Some((server, clients)) = hosts.split_first() else {
         return Err(ProvisionError::new(
-            "lay out the namespaces",
+            "lay out the veth pairs",
             "the plan has no host",
         ));
     };
@@ -210,6 +210,21 @@ mod tests {
                 .count()
                 == 1
         }));
+    }
+
+    /// Where clients share a network, as containers do, each has a pair of its own, and the server has its address on all.
+    #[test]
+    fn clients_that_share_a_network_have_a_pair_each() {
+        let server = host(0, vec![interface(0, [2])]);
+        let first = host(1, vec![interface(0, [3])]);
+        let second = host(2, vec![interface(0, [4])]);
+        let pairs = pairs(&[server, first, second]).expect("lays out");
+        let ends: Vec<(Ipv4Addr, Ipv4Addr)> = pairs
+            .iter()
+            .map(|pair| (pair.server_end.first, pair.client_end.first))
+            .collect();
+        let address = |last| Ipv4Addr::new(198, 18, 0, last);
+        assert_eq!(ends, [(address(2), address(3)), (address(2), address(4))]);
     }
 
     #[test]
