@@ -129,7 +129,7 @@ prop_compose! {
     fn valid()(
         name in "[^\\p{Cc}]{1,60}", description in any::<String>(), connections in 1_u64..,
         fit in any::<bool>(), hold in duration(), place in prop::sample::select(vec!["auto", "docker", "host", "loopback", "netns"]),
-        network in prop::sample::select(vec!["bridge", "macvlan"]),
+        network in prop::sample::select(vec!["auto", "bridge", "link", "macvlan"]),
         rate in prop_oneof![Just("as_fast_as_possible".to_owned()), (1_u64..).prop_map(|n| format!("{n}/s")), "[1-9][0-9]{0,5}\\.[0-9]{1,9}/min"],
         in_flight in 1_u32..=1_000_000, server in server(), groups in prop::option::of(prop::collection::vec(group(), 1..4)),
         tables in prop::sample::select(vec!["many", "one"]), loss in prop::sample::select(vec!["end", "continue"]),

@@ -16,9 +16,9 @@ use crate::domain::{
     Binding, BudgetRow, ConnCount, HostFacts, Limit, PlaceKind, RunId, SizeSource,
 };
 use crate::host;
-use crate::plan::{self, DockerSupport, PlaceDecision};
+use crate::plan::{self, DockerSupport, PlaceDecision, choose_place};
 use crate::provision::{WorkerProgram, docker};
-use crate::scenario::{PlaceWish, Scenario};
+use crate::scenario::{NetworkWish, PlaceWish, Scenario};
 
 /// Looks whether this host can hold the connections, names what is missing, and the exact command that cures it. Changes
 /// no setting and undoes nothing. Where a Docker engine can be used, it makes the image of this binary, which stays, and
@@ -88,6 +88,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
         ]
         .map(|kind| place(kind, &scenario, &facts)),
     );
+    checks.extend(network(&scenario, &facts));
     checks.extend(container_limits(&facts));
     checks.push(tables(&facts));
     checks.push(sizes(&facts));
@@ -119,8 +120,9 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
 /// How many descriptors a container may have: tried with a real one, because an engine that asks for more than it may give
 /// says so only when the container starts.
 fn container_limits(facts: &HostFacts) -> Option<Check> {
-    plan::choose_place(
+    choose_place(
         PlaceWish::Only(PlaceKind::Docker),
+        NetworkWish::Auto,
         facts,
         DockerSupport::Available,
     )
@@ -223,7 +225,8 @@ fn kernel(facts: &HostFacts) -> Check {
 /// A place that cannot be had is bad only for a scenario that asks for it.
 fn place(kind: PlaceKind, scenario: &Scenario, facts: &HostFacts) -> Check {
     let asked = scenario.place == PlaceWish::Only(kind);
-    match plan::choose_place(PlaceWish::Only(kind), facts, DockerSupport::Available) {
+    let wish = PlaceWish::Only(kind);
+    match choose_place(wish, NetworkWish::Auto, facts, DockerSupport::Available) {
         Ok(PlaceDecision { choice, .. }) => Check {
             name: format!("place {kind}"),
             state: State::Good,
@@ -237,6 +240,43 @@ fn place(kind: PlaceKind, scenario: &Scenario, facts: &HostFacts) -> Check {
             cure: Some(refusal.cure),
         },
     }
+}
+
+/// What would join the containers, where there can be some.
+fn network(scenario: &Scenario, facts: &HostFacts) -> Option<Check> {
+    let in_docker = PlaceWish::Only(PlaceKind::Docker);
+    let choose = |network| choose_place(in_docker, network, facts, DockerSupport::Available);
+    choose(NetworkWish::Auto).ok()?;
+    let (state, found, cure) = match choose(scenario.network) {
+        Ok(decision) => {
+            let network = decision.choice.network?;
+            let passed_over = network
+                .why_not
+                .iter()
+                .map(|(driver, why)| format!("; not {driver}: {why}"));
+            let state = if network.why_not.is_empty() {
+                State::Good
+            } else {
+                State::Note
+            };
+            let why = network.why.trim_start_matches("asked for; ");
+            let found = format!("{}: {why}", network.driver) + &passed_over.collect::<String>();
+            (state, found, None)
+        }
+        Err(refusal) => {
+            let state = match scenario.place {
+                PlaceWish::Auto | PlaceWish::Only(PlaceKind::Docker) => State::Bad,
+                PlaceWish::Only(_) => State::Note,
+            };
+            (state, refusal.why, Some(refusal.cure))
+        }
+    };
+    Some(Check {
+        name: "network of containers".to_owned(),
+        state,
+        found,
+        cure,
+    })
 }
 
 fn tables(facts: &HostFacts) -> Check {
@@ -278,7 +318,12 @@ fn sizes(facts: &HostFacts) -> Check {
 
 /// Every limit of the scenario's plan in the place that would be chosen, and how many connections they let through.
 fn fit(scenario: &Scenario, facts: &HostFacts) -> (Vec<Check>, u64) {
-    let Ok(decision) = plan::choose_place(scenario.place, facts, DockerSupport::Available) else {
+    let Ok(decision) = choose_place(
+        scenario.place,
+        scenario.network,
+        facts,
+        DockerSupport::Available,
+    ) else {
         // Said of the place already.
         return (Vec::new(), 0);
     };

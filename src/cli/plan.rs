@@ -6,8 +6,9 @@ use clap::{Args, ValueEnum};
 use super::format::Format;
 use super::scenario_args::ScenarioArgs;
 use super::{Exit, Failure, machine, output};
-use crate::domain::PlaceKind;
+use crate::domain::{NetworkDriver, PlaceKind};
 use crate::plan::{self, DockerSupport, Emit};
+use crate::scenario::NetworkWish;
 
 /// Prints the plan of a scenario on this host, or why it does not fit, with what cures it.
 #[derive(Debug, Args)]
@@ -36,14 +37,22 @@ enum EmitArg {
 pub(super) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
     let scenario = args.scenario.load()?;
     let facts = machine::look()?;
-    let decision = match plan::choose_place(scenario.place, &facts, DockerSupport::Available) {
-        Ok(decision) => decision,
-        Err(refusal) if args.format == Format::Json => return refused(&refusal),
-        Err(refusal) => {
-            let cure = refusal.cure.clone();
-            return Err(Failure::new(Exit::HostCannot, refusal).with_hint(Some(cure)));
+    let network = match (args.emit, scenario.network) {
+        // Compose has no links: its containers are joined by bridges instead.
+        (Some(EmitArg::Compose), NetworkWish::Auto | NetworkWish::Only(NetworkDriver::Link)) => {
+            NetworkWish::Only(NetworkDriver::Bridge)
         }
+        (_, network) => network,
     };
+    let decision =
+        match plan::choose_place(scenario.place, network, &facts, DockerSupport::Available) {
+            Ok(decision) => decision,
+            Err(refusal) if args.format == Format::Json => return refused(&refusal),
+            Err(refusal) => {
+                let cure = refusal.cure.clone();
+                return Err(Failure::new(Exit::HostCannot, refusal).with_hint(Some(cure)));
+            }
+        };
     if args.emit == Some(EmitArg::Compose) && decision.choice.place != PlaceKind::Docker {
         let why = format!(
             "a Compose file is for containers, and the place is {}",

@@ -84,6 +84,12 @@ pub(super) fn run(args: &RunArgs, quiet: bool) -> Result<Exit, Failure> {
 fn introduce(prepared: &pipeline::Prepared) {
     let plan = &prepared.plan;
     output::line(&format!("place: {}: {}", plan.place.place, plan.place.why));
+    if let Some(network) = &plan.place.network {
+        output::line(&format!("network: {}: {}", network.driver, network.why));
+        for (driver, why) in &network.why_not {
+            output::line(&format!("  not {driver}: {why}"));
+        }
+    }
     for (place, why) in &plan.place.why_not {
         output::line(&format!("  not {place}: {why}"));
     }

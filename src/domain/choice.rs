@@ -44,10 +44,13 @@ pub enum NetworkDriver {
     /// A bridge for each network: what Docker does by itself.
     #[default]
     Bridge,
+    /// veth pairs of our own between the containers, whose engine gives them no network: no bridge, no packet rules of the
+    /// host, no connection tracking.
+    Link,
     /// macvlan links on a veth pair of our own for each network: frames cross no bridge and no packet rules of the host.
     Macvlan,
 }
-named!(NetworkDriver { Bridge => "bridge", Macvlan => "macvlan" });
+named!(NetworkDriver { Bridge => "bridge", Link => "link", Macvlan => "macvlan" });
 
 /// What opens and accepts connections inside a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]

@@ -6,8 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ConnCount, Counters, FailureNote, HostIndex, LatencyCounts, LossNote, Phase, PlaceKind,
-    RestoreOutcome, RunVerdict, SettingRecord, VerifyReport, WorkerId,
+    ConnCount, Counters, FailureNote, HostIndex, LatencyCounts, LossNote, NetworkDriver, Phase,
+    PlaceKind, RestoreOutcome, RunVerdict, SettingRecord, VerifyReport, WorkerId,
 };
 
 /// One event with its time.
@@ -148,6 +148,22 @@ pub struct PlaceChoice {
     pub why: String,
     /// The places that were not taken, each with its reason.
     pub why_not: Vec<(PlaceKind, String)>,
+    /// What joins the containers; absent in other places, and in older recordings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkChoice>,
+}
+
+/// What the networks between containers are made of, and why not of something else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkChoice {
+    /// What.
+    pub driver: NetworkDriver,
+    /// Whether the scenario or the user named it, rather than the runner.
+    pub asked: bool,
+    /// One sentence: why this one.
+    pub why: String,
+    /// Those that were not taken, each with its reason.
+    pub why_not: Vec<(NetworkDriver, String)>,
 }
 
 /// How long a phase took.

@@ -33,6 +33,10 @@ pub struct HostFacts {
     pub uid: u32,
     /// Effective capabilities, by name without `CAP_`, in lower case.
     pub capabilities: Vec<String>,
+    /// Whether the runner is in the user namespace that the machine has booted with. Elsewhere its capabilities do not reach
+    /// the network namespaces of an engine's containers.
+    #[serde(default = "not_recorded")]
+    pub first_user_namespace: Reading<bool>,
     /// Memory.
     pub memory: MemoryFacts,
     /// Descriptors and files.
@@ -51,6 +55,11 @@ pub struct HostFacts {
     pub docker: Reading<DockerFacts>,
     /// 1 or 2, or both at once on a hybrid: the version that carries the memory controller.
     pub cgroup_version: Reading<u32>,
+}
+
+/// What older recordings say of a fact that they do not have.
+fn not_recorded() -> Reading<bool> {
+    Reading::missing("not recorded")
 }
 
 /// Memory as it was found.

@@ -41,7 +41,8 @@ pub use engine::{
     EngineCost, LARGEST_TABLE, RESERVED_DESCRIPTORS, connections_per_table, table_size, tables_for,
 };
 pub use event::{
-    Envelope, Mark, PhaseTime, PlaceChoice, RunEvent, Settling, StateCounts, TcpState, Verification,
+    Envelope, Mark, NetworkChoice, PhaseTime, PlaceChoice, RunEvent, Settling, StateCounts,
+    TcpState, Verification,
 };
 pub use facts::{
     CgroupLimit, ConntrackFacts, DescriptorFacts, DockerFacts, HostFacts, MemoryFacts, NetFacts,

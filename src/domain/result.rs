@@ -59,6 +59,9 @@ pub struct RunResult {
     pub reduced: bool,
     /// `docker`, `loopback` or `netns`; null when the run ended before it chose.
     pub place: Option<String>,
+    /// What joins containers: `bridge`, `link` or `macvlan`; absent in other places, and where the recording does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
     /// The server's engine, `epoll` or `tokio`; null when there was no plan.
     pub engine: Option<String>,
     /// The clients' engine.

@@ -82,6 +82,9 @@ pub fn probe() -> Result<HostFacts, FactsError> {
         user_namespaces: user_namespaces(network_namespaces),
         network_namespaces,
         capabilities,
+        first_user_namespace: Reading::from(
+            userns::is_first().map_err(|error| format!("/proc/self/ns/user: {error}")),
+        ),
         docker: Reading::missing("not asked"),
         cgroup_version: Reading::from(
             MemoryHierarchy::find(root).map(|found| found.version().number()),

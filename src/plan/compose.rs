@@ -32,8 +32,8 @@ impl fmt::Display for Compose<'_> {
         writeln!(out, "networks:")?;
         for (number, interface) in networks(plan) {
             writeln!(out, "  {}:", network_name(number))?;
-            let driver = plan.network_driver;
-            if driver != NetworkDriver::Bridge {
+            let driver = plan.network_driver();
+            if driver == NetworkDriver::Macvlan {
                 writeln!(out, "    driver: {driver}")?;
             }
             writeln!(out, "    internal: true")?;

@@ -6,6 +6,7 @@ mod containers;
 mod layout;
 mod memory;
 mod model;
+mod network;
 mod place;
 mod settings;
 mod shards;
@@ -15,10 +16,10 @@ use serde::Serialize;
 
 use crate::domain::{
     Binding, BudgetRow, ClientSpec, ConnCount, ConnRate, DescriptorTables, Ends, HostFacts,
-    HostIndex, PlaceChoice, PlaceKind, PlannedWorker, PortChoice, ServerSpec, Shard, Shortfall,
-    Stage, WorkerId, WorkerSpec,
+    HostIndex, NetworkDriver, PlaceChoice, PlaceKind, PlannedWorker, PortChoice, ServerSpec, Shard,
+    Shortfall, Stage, WorkerId, WorkerSpec,
 };
-use crate::scenario::{PlaceWish, Scenario};
+use crate::scenario::{NetworkWish, PlaceWish, Scenario};
 use budget::{Checked, Ground};
 use layout::{Layout, NoRoom};
 
@@ -104,8 +105,13 @@ fn elsewhere(
     [PlaceKind::Netns, PlaceKind::Loopback]
         .into_iter()
         .find_map(|place| {
-            let decision =
-                choose_place(PlaceWish::Only(place), facts, DockerSupport::Absent).ok()?;
+            let decision = choose_place(
+                PlaceWish::Only(place),
+                NetworkWish::Auto,
+                facts,
+                DockerSupport::Absent,
+            )
+            .ok()?;
             let plan = plan_in(&reducible, facts, &decision).ok()?;
             (plan.target > fits).then_some((place, plan.target))
         })
@@ -144,6 +150,7 @@ fn plan_in(
         scenario,
         facts,
         how: decision.how,
+        joined_by: joined_by(&decision.choice),
         layout: &layout,
         slots: &slots,
     };
@@ -162,7 +169,6 @@ fn plan_in(
         scenario: scenario.name.clone(),
         place: decision.choice.clone(),
         how: decision.how,
-        network_driver: scenario.network,
         requested,
         target,
         reduced_by,
@@ -190,6 +196,14 @@ fn plan_in(
         notes,
         hosts: layout.hosts,
     })
+}
+
+/// What joins the containers of a place. The other places have none, and it says nothing there.
+fn joined_by(choice: &PlaceChoice) -> NetworkDriver {
+    choice
+        .network
+        .as_ref()
+        .map_or_else(NetworkDriver::default, |network| network.driver)
 }
 
 /// How many connections fit, with what made them fewer than asked for.

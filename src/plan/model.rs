@@ -19,9 +19,6 @@ pub struct Plan {
     pub place: PlaceChoice,
     /// How the place is to be made.
     pub how: PlaceMaking,
-    /// What the networks between containers are made of; the other places have none.
-    #[serde(default)]
-    pub network_driver: NetworkDriver,
     /// Connections asked for.
     pub requested: ConnCount,
     /// Connections planned: fewer than asked for only when the plan was made to fit.
@@ -96,6 +93,12 @@ impl Plan {
             let each = host.interfaces.iter();
             each.map(|interface| interface.subnet.to_string()).collect()
         })
+    }
+
+    /// What the networks between containers are made of. The other places have none, and it says nothing there.
+    #[must_use]
+    pub fn network_driver(&self) -> NetworkDriver {
+        super::joined_by(&self.place)
     }
 
     /// The first server that the plan starts.

@@ -3,8 +3,9 @@
 
 use serde::Serialize;
 
+use super::network::choose_network;
 use crate::domain::{HostFacts, PlaceChoice, PlaceKind, PlaceMaking};
-use crate::scenario::PlaceWish;
+use crate::scenario::{NetworkWish, PlaceWish};
 
 /// Which places this program can make at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,11 +40,30 @@ pub struct PlaceRefusal {
 /// A place that can be used, and why; or why not, and what would cure it.
 type Offer = Result<(PlaceMaking, String), (String, String)>;
 
-/// Chooses the place. `wish` is the scenario's, or the user's where one was given on the command line.
+/// Chooses the place, and for containers what joins them. The wishes are the scenario's, or the user's where they were given
+/// on the command line.
 ///
 /// # Errors
-/// When the place that was asked for cannot be had. `auto` always ends at loopback.
+/// When the place or the network that was asked for cannot be had. `auto` for both always ends at loopback.
 pub fn choose_place(
+    wish: PlaceWish,
+    network: NetworkWish,
+    facts: &HostFacts,
+    docker: DockerSupport,
+) -> Result<PlaceDecision, PlaceRefusal> {
+    let mut decision = choose(wish, facts, docker)?;
+    if decision.how == PlaceMaking::Docker {
+        let chosen = choose_network(network, facts).map_err(|(why, cure)| PlaceRefusal {
+            place: PlaceKind::Docker,
+            why,
+            cure,
+        })?;
+        decision.choice.network = Some(chosen);
+    }
+    Ok(decision)
+}
+
+fn choose(
     wish: PlaceWish,
     facts: &HostFacts,
     docker: DockerSupport,
@@ -57,6 +77,7 @@ pub fn choose_place(
                     asked: true,
                     why: format!("asked for; {why}"),
                     why_not: Vec::new(),
+                    network: None,
                 },
             }),
             Err((why, cure)) => Err(PlaceRefusal { place, why, cure }),
@@ -86,6 +107,7 @@ const fn decision(
             asked: false,
             why,
             why_not,
+            network: None,
         },
     }
 }

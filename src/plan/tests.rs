@@ -35,6 +35,7 @@ fn facts() -> HostFacts {
         page_size: Bytes::from_kib(4),
         uid: 0,
         capabilities: vec!["net_admin".to_owned(), "sys_admin".to_owned()],
+        first_user_namespace: Reading::Present(true),
         memory: MemoryFacts {
             total: Bytes::from_mib(24_105),
             free: Bytes::from_mib(19_290),
@@ -125,7 +126,13 @@ fn scenario(assignments: &[&str]) -> Scenario {
 }
 
 fn plan_of(scenario: &Scenario, facts: &HostFacts) -> Result<Plan, Box<Refusal>> {
-    let decision = choose_place(scenario.place, facts, DockerSupport::Available).expect("a place");
+    let decision = choose_place(
+        scenario.place,
+        scenario.network,
+        facts,
+        DockerSupport::Available,
+    )
+    .expect("a place");
     plan(scenario, facts, &decision)
 }
 
@@ -296,7 +303,7 @@ fn the_article_has_7_networks_under_docker_and_16_pairs_in_namespaces() {
     let docker = plan_of(&scenario(&[groups]), &facts).expect("fits");
     assert_eq!(docker.how, PlaceMaking::Docker);
     assert_eq!(docker.hosts[0].interfaces.len(), 7);
-    assert!(docker.untrack);
+    assert!(!docker.untrack, "links are not tracked");
     assert!(
         docker.hosts[0]
             .interfaces
@@ -318,7 +325,8 @@ fn the_article_has_7_networks_under_docker_and_16_pairs_in_namespaces() {
 #[test]
 fn auto_takes_docker_then_namespaces_then_loopback_and_says_why() {
     let of = |facts: &HostFacts, docker| {
-        choose_place(PlaceWish::Auto, facts, docker).expect("auto always finds one")
+        choose_place(PlaceWish::Auto, NetworkWish::Auto, facts, docker)
+            .expect("auto always finds one")
     };
     let root = of(&facts(), DockerSupport::Available);
     assert_eq!(
@@ -341,6 +349,7 @@ fn auto_takes_docker_then_namespaces_then_loopback_and_says_why() {
     );
     let refused = choose_place(
         PlaceWish::Only(PlaceKind::Docker),
+        NetworkWish::Auto,
         &facts(),
         DockerSupport::Absent,
     )
@@ -419,7 +428,7 @@ proptest! {
             "docker" => PlaceMaking::Docker,
             _ => PlaceMaking::PrivateLoopback { in_user_namespace: false },
         };
-        let choice = PlaceChoice { place: how.kind(), asked: true, why: String::new(), why_not: Vec::new() };
+        let choice = PlaceChoice { place: how.kind(), asked: true, why: String::new(), why_not: Vec::new(), network: None };
         facts.descriptors.file_max = Reading::Present(u64::MAX);
         let plan = plan(&scenario, &facts, &PlaceDecision { how, choice }).expect("fits");
         let total: u64 = clients(&plan).iter().map(|client| client.connections().count()).sum();

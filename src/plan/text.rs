@@ -334,6 +334,15 @@ fn place_text(out: &mut String, choice: &PlaceChoice) {
     for (place, why) in &choice.why_not {
         line(out, format_args!("  not {place}: {why}"));
     }
+    if let Some(network) = &choice.network {
+        line(
+            out,
+            format_args!("Network: {}: {}", network.driver, network.why),
+        );
+        for (driver, why) in &network.why_not {
+            line(out, format_args!("  not {driver}: {why}"));
+        }
+    }
 }
 
 fn shortfall_text(out: &mut String, shortfall: &Shortfall) {

@@ -119,6 +119,13 @@ fn circumstances(report: &Report) -> Vec<(&'static str, String)> {
             .map_or("", |choice| choice.why.as_str());
         row("place", format!("{place}: {why}"));
     }
+    if let Some(network) = report
+        .place
+        .as_ref()
+        .and_then(|choice| choice.network.as_ref())
+    {
+        row("network", format!("{}: {}", network.driver, network.why));
+    }
     for threshold in &result.thresholds {
         let held = if threshold.held { "held" } else { "missed" };
         row("threshold", format!("{} {held}", threshold.name));

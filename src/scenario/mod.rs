@@ -21,7 +21,7 @@ mod write;
 pub use error::{Origin, ScenarioError, ScenarioErrors};
 pub use groups::DEFAULT_CONNECTIONS;
 pub use load::{DEFAULT_NAME, Override, built_in, load, parse};
-pub use model::{ClientGroup, PlaceWish, Ramp, Scenario, ServerPart};
+pub use model::{ClientGroup, NetworkWish, PlaceWish, Ramp, Scenario, ServerPart};
 pub use quantity::{read_count, read_duration};
 pub use schema::schema;
 pub use settings::{KNOWN_SETTINGS, KnownSetting, known_setting};

@@ -30,7 +30,7 @@ pub struct Scenario {
     /// Where to run.
     pub place: PlaceWish,
     /// What the networks between containers are made of.
-    pub network: NetworkDriver,
+    pub network: NetworkWish,
     /// The server.
     pub server: ServerPart,
     /// The client hosts, group by group.
@@ -79,6 +79,16 @@ pub enum PlaceWish {
     Auto,
     /// This one, or refuse.
     Only(PlaceKind),
+}
+
+/// What a scenario wants the networks between containers to be made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkWish {
+    /// Links where they can be had, else bridges.
+    Auto,
+    /// This, or refuse.
+    Only(NetworkDriver),
 }
 
 /// The server of a scenario.

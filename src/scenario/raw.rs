@@ -31,7 +31,8 @@ pub(super) struct RawScenario {
     pub(super) hold: Option<DurationText>,
     /// Where to run. Default: auto, which is docker where an engine answers on this kernel, else netns, else loopback.
     pub(super) place: Option<RawPlace>,
-    /// What the networks between containers are made of, where the place is docker. Default: bridge.
+    /// What the networks between containers are made of, where the place is docker. Default: auto, which is link where this
+    /// user may join the containers by links, else bridge.
     pub(super) network: Option<RawNetwork>,
     /// The server.
     pub(super) server: Option<RawServer>,
@@ -88,8 +89,13 @@ pub(super) enum RawPlace {
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum RawNetwork {
+    /// Links where this user may join the containers by them, else bridges.
+    Auto,
     /// A bridge for each network: what Docker does by itself.
     Bridge,
+    /// veth pairs between the server's container and the clients', as between network namespaces: no bridge, no packet rules
+    /// of the host, no connection tracking. Needs `CAP_SYS_ADMIN` and `CAP_NET_ADMIN` on the machine itself.
+    Link,
     /// macvlan links, where the kernel has them: frames cross no bridge and no packet rules of the host.
     Macvlan,
 }

@@ -10,7 +10,7 @@ use super::raw::{
 };
 use super::server::{check_service, keepalive, server, targets_per_address, with_queue};
 use super::suggest::did_you_mean;
-use super::{PlaceWish, Ramp, Scenario};
+use super::{NetworkWish, PlaceWish, Ramp, Scenario};
 use crate::domain::{
     Bound, ConnCount, DescriptorTables, EngineKind, Figure, NetworkDriver, PlaceKind,
     RemainingOnLoss, ReportFormat, SettingValue, Threshold, VerifyShare,
@@ -70,8 +70,10 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
         hold: raw.hold.map_or(Duration::from_secs(60), |hold| hold.0),
         place: place(raw.place),
         network: match raw.network {
-            None | Some(RawNetwork::Bridge) => NetworkDriver::Bridge,
-            Some(RawNetwork::Macvlan) => NetworkDriver::Macvlan,
+            None | Some(RawNetwork::Auto) => NetworkWish::Auto,
+            Some(RawNetwork::Bridge) => NetworkWish::Only(NetworkDriver::Bridge),
+            Some(RawNetwork::Link) => NetworkWish::Only(NetworkDriver::Link),
+            Some(RawNetwork::Macvlan) => NetworkWish::Only(NetworkDriver::Macvlan),
         },
         verify: if server.service.answers() {
             verify

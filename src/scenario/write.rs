@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{ClientGroup, PlaceWish, Scenario, ServerPart};
+use super::{ClientGroup, NetworkWish, PlaceWish, Scenario, ServerPart};
 use crate::domain::{
     Acceptors, Bound, ConnRate, DescriptorTables, EngineKind, Keepalive, PortChoice,
     RemainingOnLoss, ReportFormat, Service, SettingValue, Threshold, VerifyShare,
@@ -143,7 +143,10 @@ impl<'s> File<'s> {
                 PlaceWish::Auto => "auto",
                 PlaceWish::Only(place) => place.name(),
             },
-            network: scenario.network.name(),
+            network: match scenario.network {
+                NetworkWish::Auto => "auto",
+                NetworkWish::Only(driver) => driver.name(),
+            },
             ramp: Ramp {
                 rate: scenario
                     .ramp

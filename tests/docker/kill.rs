@@ -12,10 +12,18 @@ const PHASES: [&str; 5] = ["provision", "baseline", "ramp", "hold", "drain"];
 fn a_run_whose_runner_is_killed_at_20_moments_is_removed_by_clean() {
     docker(&["network", "create", "--internal", "not-of-the-lab"]);
     let foreign = Network("not-of-the-lab");
+    for network in ["bridge", "link"] {
+        kill_at_20_moments(network);
+    }
+    let listed = docker(&["network", "ls", "--format", "{{.Name}}"]);
+    assert!(listed.lines().any(|name| name == foreign.0), "{listed}");
+}
+
+fn kill_at_20_moments(network: &str) {
     let before = traces();
     for kill in 0..20_u32 {
         let lab = Lab::new();
-        let scenario = small(&lab, "hold: 2s\n");
+        let scenario = small(&lab, &format!("hold: 2s\nnetwork: {network}\n"));
         let mut run = Running::start(lab.command(&["run", &scenario, "--progress", "plain"]));
         let phase = PHASES[kill as usize % PHASES.len()];
         run.await_line(&format!("{phase}: "));
@@ -27,10 +35,9 @@ fn a_run_whose_runner_is_killed_at_20_moments_is_removed_by_clean() {
         run.signal("KILL");
         drop(run.finish());
         let cleaned = lab.run(&["clean"]).expect(0);
-        assert_eq!(before, traces(), "killed in {phase}: {}", cleaned.stdout);
+        let what = format!("{network}, killed in {phase}: {}", cleaned.stdout);
+        assert_eq!(before, traces(), "{what}");
     }
-    let listed = docker(&["network", "ls", "--format", "{{.Name}}"]);
-    assert!(listed.lines().any(|name| name == foreign.0), "{listed}");
 }
 
 #[test]

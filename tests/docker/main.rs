@@ -9,6 +9,7 @@ mod engine;
 mod image;
 mod interrupt;
 mod kill;
+mod link;
 mod owners;
 mod place;
 
@@ -42,19 +43,22 @@ impl Drop for Network {
     }
 }
 
+/// What a program prints.
+#[track_caller]
+pub(crate) fn printed(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {output:?}"
+    );
+    String::from_utf8(output.stdout).expect("text")
+}
+
 /// Everything that a run could leave: containers, networks, packet rules, links, processes of ours.
 pub(crate) fn traces() -> Vec<String> {
-    let printed = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program)
-            .args(arguments)
-            .output()
-            .unwrap_or_else(|error| panic!("{program}: {error}"));
-        assert!(
-            output.status.success(),
-            "{program} {arguments:?}: {output:?}"
-        );
-        String::from_utf8(output.stdout).expect("text")
-    };
     let mut traces = Vec::new();
     for text in [
         docker(&["ps", "-a", "--no-trunc", "--format", "container {{.Names}}"]),

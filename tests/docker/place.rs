@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use c1m::control::{Command, Event};
-use c1m::domain::{HostIndex, RunId, WorkerId};
+use c1m::domain::{HostIndex, NetworkDriver, RunId, WorkerId};
 use c1m::host::{Lock, Readers, Runtime, Tuning};
 use c1m::plan::{self, DockerSupport, Plan};
 use c1m::provision::docker::{self, probe};
@@ -43,8 +43,13 @@ impl Place {
         let scenario = scenario::built_in(&overrides).unwrap_or_else(|errors| panic!("{errors}"));
         let mut facts = c1m::host::probe().expect("facts");
         facts.docker = probe();
-        let place = plan::choose_place(scenario.place, &facts, DockerSupport::Available)
-            .expect("an engine that may be used");
+        let place = plan::choose_place(
+            scenario.place,
+            scenario.network,
+            &facts,
+            DockerSupport::Available,
+        )
+        .expect("an engine that may be used");
         let plan = plan::plan(&scenario, &facts, &place).expect("fits");
         let lab = Lab::new();
         let runtime = Runtime::at(lab.folder.path().join("runtime"), Readers::Owner).expect("made");
@@ -154,7 +159,10 @@ fn a_place_is_what_the_plan_says_and_no_connection_is_tracked() {
     let before = traces();
     let mut place = Place::up(
         0xd0c1_0001,
-        &["clients.groups=[{hosts: 1, addresses_per_interface: 3}, {hosts: 1, interfaces: 2}]"],
+        &[
+            "network=bridge",
+            "clients.groups=[{hosts: 1, addresses_per_interface: 3}, {hosts: 1, interfaces: 2}]",
+        ],
     );
     for host in place.plan.hosts.clone() {
         let listed = place.inside(host.index.0, || {
@@ -206,7 +214,7 @@ fn a_place_is_what_the_plan_says_and_no_connection_is_tracked() {
 
 #[test]
 fn without_untrack_each_connection_is_tracked() {
-    let mut place = Place::up(0xd0c1_0002, &["untrack=no"]);
+    let mut place = Place::up(0xd0c1_0002, &["network=bridge", "untrack=no"]);
     let before = place.inside(0, || count_of(TRACKED));
     place.open_all();
     let now = place.inside(0, || count_of(TRACKED));
@@ -216,7 +224,15 @@ fn without_untrack_each_connection_is_tracked() {
 
 #[test]
 fn containers_are_hardened_and_their_workers_hold_no_capability() {
-    let place = Place::up(0xd0c1_0003, &[]);
+    let networks = ["network=bridge", "network=link"];
+    for (number, network) in (0xd0c1_0030..).zip(networks) {
+        let place = Place::up(number, &[network]);
+        are_hardened(&place);
+        place.down();
+    }
+}
+
+fn are_hardened(place: &Place) {
     for (index, worker) in place.workers.iter().enumerate() {
         let name = format!("c1m-{}-{}", place.run, HostIndex(index).name());
         let inspect = |format: &str| crate::docker(&["inspect", "--format", format, &name]);
@@ -224,6 +240,11 @@ fn containers_are_hardened_and_their_workers_hold_no_capability() {
         assert_eq!(inspect("{{.HostConfig.RestartPolicy.Name}}"), "no");
         assert_eq!(inspect("{{.HostConfig.Privileged}}"), "false");
         assert_eq!(inspect("{{json .HostConfig.CapDrop}}"), "[\"ALL\"]");
+        let added = match place.plan.network_driver() {
+            NetworkDriver::Link => "null",
+            _ => "[\"NET_ADMIN\",\"SETPCAP\"]",
+        };
+        assert_eq!(inspect("{{json .HostConfig.CapAdd}}"), added);
         assert_eq!(inspect("{{json .Mounts}}"), "[]");
         let ports = inspect("{{json .HostConfig.PortBindings}}");
         assert!(["{}", "null"].contains(&&*ports), "{ports}");
@@ -250,7 +271,6 @@ fn containers_are_hardened_and_their_workers_hold_no_capability() {
             assert!(status.contains("NoNewPrivs:\t1"), "{status}");
         }
     }
-    place.down();
 }
 
 #[test]

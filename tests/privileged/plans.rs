@@ -5,9 +5,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use c1m::domain::{
-    Acceptors, ConnCount, DescriptorTables, Ends, EngineKind, FourTuples, HostIndex, NetworkDriver,
-    PlaceChoice, PlaceMaking, PlannedWorker, RemainingOnLoss, ServerSpec, Service, SettingChange,
-    SettingScope, SettingValue, Stage, VerifyShare, WorkerId, WorkerSpec,
+    Acceptors, ConnCount, DescriptorTables, Ends, EngineKind, FourTuples, HostIndex, PlaceChoice,
+    PlaceMaking, PlannedWorker, RemainingOnLoss, ServerSpec, Service, SettingChange, SettingScope,
+    SettingValue, Stage, VerifyShare, WorkerId, WorkerSpec,
 };
 use c1m::plan::{HostPlan, Interface, Plan, SettingsPlan};
 
@@ -46,6 +46,7 @@ pub(crate) fn plan(how: PlaceMaking, hosts: Vec<HostPlan>) -> Plan {
             asked: true,
             why: "a test asks for it".to_owned(),
             why_not: Vec::new(),
+            network: None,
         },
         how,
         requested: ConnCount::ZERO,
@@ -68,7 +69,6 @@ pub(crate) fn plan(how: PlaceMaking, hosts: Vec<HostPlan>) -> Plan {
         budget: Vec::new(),
         expected_bytes_per_connection: 0.0,
         conntrack: String::new(),
-        network_driver: NetworkDriver::Bridge,
         untrack: false,
         thresholds: Vec::new(),
         formats: Vec::new(),

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -44,6 +45,18 @@ impl UserNamespaceError {
         }
     }
 }
+
+/// Whether the calling process is in the user namespace that the machine has booted with, whose inode is always the same
+/// (`USER_NS_INIT_INO`, `include/uapi/linux/nsfs.h`, since Linux 6.18; the number is older).
+///
+/// # Errors
+/// When /proc does not tell.
+pub fn is_first() -> io::Result<bool> {
+    Ok(fs::metadata("/proc/self/ns/user")?.ino() == FIRST_INODE)
+}
+
+/// The inode of the first user namespace.
+const FIRST_INODE: u64 = 0xEFFF_FFFD;
 
 /// Moves the whole process into a user namespace and a network namespace of its own, where it is root. Its user and group
 /// outside stay what they were. The process must have one thread only.

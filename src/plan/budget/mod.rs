@@ -8,8 +8,8 @@ use super::layout::Layout;
 use super::memory::{self, MemoryNeed, Surroundings};
 use super::shards::{self, Slot};
 use crate::domain::{
-    Binding, BudgetRow, CgroupLimit, ConnCount, DescriptorTables, HostFacts, PlaceKind,
-    PlaceMaking, Reading, SettingValue, Shortfall, SizeSource, tables_for,
+    Binding, BudgetRow, CgroupLimit, ConnCount, DescriptorTables, HostFacts, NetworkDriver,
+    PlaceKind, PlaceMaking, Reading, SettingValue, Shortfall, SizeSource, tables_for,
 };
 use crate::scenario::Scenario;
 
@@ -52,6 +52,8 @@ pub(super) struct Ground<'a> {
     pub(super) scenario: &'a Scenario,
     pub(super) facts: &'a HostFacts,
     pub(super) how: PlaceMaking,
+    /// What joins containers.
+    pub(super) joined_by: NetworkDriver,
     pub(super) layout: &'a Layout,
     pub(super) slots: &'a [Slot],
 }

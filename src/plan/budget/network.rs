@@ -1,7 +1,8 @@
 //! Limits of the network: accept queues, neighbour entries, connection tracking.
 
 use super::{Checked, Ground};
-use crate::domain::{Binding, BudgetRow, PlaceMaking};
+use crate::domain::{Binding, BudgetRow, NetworkDriver, PlaceMaking};
+use crate::plan::HostPlan;
 
 /// Of the host's own table of connection tracking, this share is left to others.
 const KEPT_FREE_PERCENT: u64 = 10;
@@ -34,17 +35,20 @@ impl Ground<'_> {
     }
 
     pub(super) fn neighbours(&self) -> Checked {
-        let interfaces: u64 = self
-            .layout
-            .hosts
-            .iter()
-            .map(|host| host.interfaces.len() as u64)
-            .sum();
+        let hosts = &self.layout.hosts;
+        let count = |hosts: &[HostPlan]| -> u64 {
+            hosts.iter().map(|host| host.interfaces.len() as u64).sum()
+        };
         // Each end of a pair routes the other's addresses through one neighbour. On a bridge each address of one end is
         // resolved in the namespace of the other.
-        let (need, source) = if matches!(self.how, PlaceMaking::Netns { .. }) {
-            (interfaces, "one for each interface")
+        let (need, source) = if self.is_joined_by_pairs() {
+            // A pair leads from each interface of a client to the server.
+            (
+                2 * count(hosts.get(1..).unwrap_or_default()),
+                "one for each end of a veth pair",
+            )
         } else {
+            let interfaces = count(hosts);
             let addresses: u64 = self
                 .layout
                 .hosts
@@ -80,6 +84,15 @@ impl Ground<'_> {
             cure: format!(
                 "sudo sysctl net.ipv4.neigh.default.gc_thresh3={need}, or `net.ipv4.neigh.default.gc_thresh3: {{at_least: {need}}}` under settings.host as root"
             ),
+        }
+    }
+
+    /// Whether veth pairs lead from each client's interfaces to the server.
+    fn is_joined_by_pairs(&self) -> bool {
+        match self.how {
+            PlaceMaking::Netns { .. } => true,
+            PlaceMaking::Docker => self.joined_by == NetworkDriver::Link,
+            PlaceMaking::PrivateLoopback { .. } | PlaceMaking::HostLoopback => false,
         }
     }
 
@@ -139,6 +152,8 @@ impl Ground<'_> {
         let facts = &self.facts.conntrack;
         match self.how {
             PlaceMaking::Netns { .. } | PlaceMaking::PrivateLoopback { .. } => Tracking::Nothing,
+            // A container without a network of the engine has no rules that would switch tracking on.
+            PlaceMaking::Docker if self.joined_by == NetworkDriver::Link => Tracking::Nothing,
             _ if facts.limit.present().is_none() => Tracking::Nothing,
             // Where it could not be found out, the worse is assumed.
             PlaceMaking::HostLoopback if facts.tracks_loopback.present() == Some(&false) => {

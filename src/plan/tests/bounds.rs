@@ -59,7 +59,7 @@ proptest! {
             facts.conntrack.entries = tracked;
             facts.net.somaxconn = somaxconn;
             facts.net.port_range = PortRange::new(range.0, range.1).map_err(|error| error.to_string()).into();
-            match choose_place(scenario.place, &facts, DockerSupport::Available).map(|decision| plan(&scenario, &facts, &decision)) {
+            match choose_place(scenario.place, scenario.network, &facts, DockerSupport::Available).map(|decision| plan(&scenario, &facts, &decision)) {
                 Ok(Ok(plan)) => {
                     prop_assert!(plan.budget.iter().all(BudgetRow::fits), "{:?}", plan.budget);
                     prop_assert!(!plan.to_text().is_empty());

@@ -23,7 +23,9 @@ fn facts_with_docker() -> HostFacts {
 #[test]
 fn the_compose_file_is_not_stale() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let overrides = [Override::from_assignment("place=docker").expect("an assignment")];
+    // As `c1m plan --emit compose` plans: Compose has no links.
+    let overrides = ["place=docker", "network=bridge"]
+        .map(|text| Override::from_assignment(text).expect("an assignment"));
     let scenario = scenario::load(&root.join("lab/scenarios/100k.yaml"), &overrides)
         .unwrap_or_else(|errors| panic!("{errors}"));
     let plan = plan_of(&scenario, &facts_with_docker()).expect("fits");
@@ -41,7 +43,7 @@ fn the_compose_file_is_not_stale() {
 
 #[test]
 fn containers_of_the_article_are_granted_what_they_need_and_one_range_is_kept_out_of_tracking() {
-    let scenario = scenario(&["place=docker"]);
+    let scenario = scenario(&["place=docker", "network=bridge"]);
     let plan = plan_of(&scenario, &facts_with_docker()).expect("fits");
     let server = plan.container_bounds(HostIndex::SERVER);
     assert!(server.memory.bytes() > plan.target.count() * 4096);
@@ -58,8 +60,8 @@ fn containers_of_the_article_are_granted_what_they_need_and_one_range_is_kept_ou
 /// With tracking left on, the table's 262,144 entries bound containers, and nothing tracks in namespaces.
 #[test]
 fn auto_says_how_many_would_fit_in_a_place_that_it_did_not_choose() {
-    let wishes = ["connections=500000", "untrack=no"];
-    let wish = |more: &str| scenario(&[wishes[0], wishes[1], more]);
+    let wishes = ["connections=500000", "untrack=no", "network=bridge"];
+    let wish = |more: &str| scenario(&[wishes[0], wishes[1], wishes[2], more]);
     let refusal = plan_of(&wish("fit=no"), &facts_with_docker()).expect_err("bounded");
     assert_eq!(refusal.place.place, PlaceKind::Docker);
     let all = ConnCount::new(500_000);
@@ -79,4 +81,82 @@ fn auto_says_how_many_would_fit_in_a_place_that_it_did_not_choose() {
     // Whoever asks for a place is not sent to another.
     let asked = plan_of(&wish("place=docker"), &facts_with_docker()).expect_err("bounded");
     assert_eq!(asked.elsewhere, None);
+}
+
+/// What joins the containers of a plan, with every reason in the words of the plan.
+fn network_of(wish: &str, facts: &HostFacts) -> (NetworkDriver, String) {
+    let plan = plan_of(&scenario(&["place=docker", wish]), facts).expect("fits");
+    (plan.network_driver(), plan.to_text())
+}
+
+#[test]
+fn auto_joins_containers_by_links_where_it_may_and_by_bridges_where_not() {
+    let (driver, text) = network_of("connections=1000", &facts_with_docker());
+    assert_eq!(driver, NetworkDriver::Link);
+    assert!(text.contains("Network: link: "), "{text}");
+    let mut lesser = facts_with_docker();
+    lesser.capabilities = vec!["net_admin".to_owned()];
+    let mut contained = facts_with_docker();
+    contained.first_user_namespace = Reading::Present(false);
+    let mut unknown = facts_with_docker();
+    unknown.first_user_namespace = Reading::missing("/proc is not there");
+    for (facts, why) in [
+        (lesser, "no CAP_SYS_ADMIN"),
+        (contained, "in a user namespace"),
+        (unknown, "/proc is not there"),
+    ] {
+        let (driver, text) = network_of("connections=1000", &facts);
+        assert_eq!(driver, NetworkDriver::Bridge);
+        assert!(text.contains("not link: ") && text.contains(why), "{text}");
+        for named in ["bridge", "macvlan"] {
+            let (driver, _) = network_of(&format!("network={named}"), &facts);
+            assert_eq!(driver.name(), named);
+        }
+        for place in ["auto", "docker"] {
+            let scenario = scenario(&["network=link", &format!("place={place}")]);
+            let refused = choose_place(
+                scenario.place,
+                scenario.network,
+                &facts,
+                DockerSupport::Available,
+            )
+            .expect_err("no link");
+            assert!(refused.why.contains(why), "{refused}");
+            assert!(refused.cure.contains("network: bridge"), "{}", refused.cure);
+        }
+    }
+}
+
+#[test]
+fn links_have_the_topology_of_bridges_and_nothing_tracks_them() {
+    let plan = |network: &str| {
+        let scenario = scenario(&["place=docker", network]);
+        plan_of(&scenario, &facts_with_docker()).expect("fits")
+    };
+    let (link, bridge) = (plan("network=link"), plan("network=bridge"));
+    assert_eq!(link.hosts, bridge.hosts);
+    assert_eq!(link.workers, bridge.workers);
+    assert_eq!(link.settings, bridge.settings);
+    assert_eq!(link.untracked_range(), None);
+    assert!(bridge.untracked_range().is_some());
+    assert!(link.budget.iter().all(|row| row.id != "conntrack"));
+    let neighbours = |plan: &Plan| {
+        let row = plan.budget.iter().find(|row| row.id == "neighbours");
+        row.map(|row| row.need)
+    };
+    let pairs: usize = link.hosts[1..]
+        .iter()
+        .map(|host| host.interfaces.len())
+        .sum();
+    assert_eq!(neighbours(&link), Some(2 * pairs as u64));
+}
+
+/// Where the place has no containers, the wish says nothing and refuses nothing.
+#[test]
+fn a_link_is_no_condition_of_other_places() {
+    let mut facts = facts();
+    facts.first_user_namespace = Reading::Present(false);
+    let scenario = scenario(&["network=link", "place=netns"]);
+    let plan = plan_of(&scenario, &facts).expect("fits");
+    assert_eq!(plan.place.network, None);
 }

@@ -12,7 +12,7 @@ use bollard::query_parameters::CreateContainerOptionsBuilder;
 use super::engine::{Engine, failed};
 use super::labels;
 use super::network::Networks;
-use crate::domain::{HostIndex, RunId, SettingValue};
+use crate::domain::{HostIndex, NetworkDriver, RunId, SettingValue};
 use crate::kernel::sys::netns::move_into_new_network;
 use crate::kernel::sysctl::{SettingStore, Sysctl};
 use crate::plan::{ContainerBounds, HostPlan, Interface, Plan};
@@ -24,6 +24,7 @@ pub(super) struct Recipe<'a> {
     pub(super) run: &'a RunId,
     pub(super) plan: &'a Plan,
     pub(super) image: &'a str,
+    /// Networks of the engine; none where the runner joins the containers itself.
     pub(super) networks: &'a Networks,
     /// Settings of a fresh namespace as `--sysctl` is to write them.
     pub(super) sysctls: &'a HashMap<String, String>,
@@ -46,10 +47,30 @@ impl Recipe<'_> {
             .map_err(failed(format!("cannot make container {name}")))?
             .id;
         // Below API 1.44 only one network may be named at creation; the others are connected before the start.
-        for interface in host.interfaces.iter().skip(1) {
+        for interface in self.given_by_engine(host).iter().skip(1) {
             self.connect(engine, &name, &id, interface)?;
         }
         Ok(id)
+    }
+
+    /// The interfaces that the engine gives to a container.
+    fn given_by_engine<'h>(&self, host: &'h HostPlan) -> &'h [Interface] {
+        match self.plan.network_driver() {
+            NetworkDriver::Link => &[],
+            NetworkDriver::Bridge | NetworkDriver::Macvlan => &host.interfaces,
+        }
+    }
+
+    /// What a worker needs until it has prepared. On networks of the engine it adds addresses and packet rules from within
+    /// (`NET_ADMIN`), and then empties its bounding set too (`SETPCAP`). Joined by the runner it has nothing to do and holds
+    /// nothing from the start.
+    fn capabilities(&self) -> Option<Vec<String>> {
+        match self.plan.network_driver() {
+            NetworkDriver::Link => None,
+            NetworkDriver::Bridge | NetworkDriver::Macvlan => {
+                Some(vec!["NET_ADMIN".to_owned(), "SETPCAP".to_owned()])
+            }
+        }
     }
 
     fn connect(
@@ -97,8 +118,8 @@ impl Recipe<'_> {
     }
 
     fn body(&self, host: &HostPlan) -> Result<ContainerCreateBody, ProvisionError> {
-        let endpoints = host
-            .interfaces
+        let endpoints = self
+            .given_by_engine(host)
             .first()
             .map(|interface| self.endpoint(interface))
             .transpose()?;
@@ -132,6 +153,7 @@ impl Recipe<'_> {
             }),
             host_config: Some(HostConfig {
                 network_mode: Some(network_mode),
+                cap_add: self.capabilities(),
                 sysctls: Some(self.sysctls.clone()),
                 ..hardened(bounds)
             }),
@@ -145,13 +167,11 @@ pub(super) fn name_of(run: &RunId, host: HostIndex) -> String {
     format!("c1m-{run}-{}", host.name())
 }
 
-/// The part that is the same for whatever we run in a container. `NET_ADMIN` is for the rules and addresses that a worker
-/// makes while it prepares, `SETPCAP` for giving up both for good before it starts.
+/// The part that is the same for whatever we run in a container: no capability, no right to gain one.
 pub(super) fn hardened(bounds: ContainerBounds) -> HostConfig {
     let bytes = i64::try_from(bounds.memory.bytes()).unwrap_or(i64::MAX);
     HostConfig {
         cap_drop: Some(vec!["ALL".to_owned()]),
-        cap_add: Some(vec!["NET_ADMIN".to_owned(), "SETPCAP".to_owned()]),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         readonly_rootfs: Some(true),
         memory: Some(bytes),

@@ -92,7 +92,6 @@ fn try_one(
         network_disabled: Some(true),
         host_config: Some(HostConfig {
             network_mode: Some("none".to_owned()),
-            cap_add: None,
             ulimits,
             ..hardened(ContainerBounds {
                 memory: Bytes::from_mib(32),

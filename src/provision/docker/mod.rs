@@ -1,6 +1,7 @@
-//! The lab in containers of a Docker engine on this very kernel: an image made of this binary, one internal network for
-//! each network of the plan, one container for each host. Connections stay out of connection tracking, on the host by
-//! rules that the runner puts in, in each container by rules that its worker puts in before it gives up the capability.
+//! The lab in containers of a Docker engine on this very kernel: an image made of this binary, one container for each host,
+//! joined by veth pairs of the runner, or by one internal network of the engine for each network of the plan. On networks of
+//! the engine connections stay out of connection tracking, on the host by rules that the runner puts in, in each container by
+//! rules that its worker puts in before it gives up the capability.
 
 mod address;
 mod attach;
@@ -25,13 +26,16 @@ use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::StreamExt;
 
 use crate::control::{Command, Event, VERSION, same_version};
-use crate::domain::{HostIndex, PlannedWorker, RunId, SettingRecord};
+use crate::domain::{HostIndex, NetworkDriver, PlannedWorker, RunId, SettingRecord};
 use crate::host::Tuning;
 use crate::kernel::cgroup::MemoryHierarchy;
+use crate::kernel::netlink::route::RouteSocket;
 use crate::kernel::sys::netns::NetworkNamespace;
 use crate::kernel::sys::process::ProcessHandle;
-use crate::plan::Plan;
+use crate::plan::{HostPlan, Plan};
 
+use super::links::{self, Joint};
+use super::netns::Witness;
 use super::{FromWorker, Inbox, ProvisionError, Testbed, WorkerHandle, WorkerProgram};
 use attach::{Attached, ContainerProcess, Route};
 use container::{Recipe, name_of};
@@ -70,6 +74,8 @@ struct Containers {
     hosts: Vec<Host>,
     /// The table of packet rules on the host, where there is one.
     rules: Option<String>,
+    /// What joins the containers.
+    driver: NetworkDriver,
     state: PlaceState,
 }
 
@@ -114,6 +120,7 @@ impl Containers {
             settings: Vec::new(),
             hosts: Vec::new(),
             rules: None,
+            driver: plan.network_driver(),
             state: PlaceState::Up,
         };
         match place.make(plan, &image.name, host) {
@@ -161,10 +168,15 @@ impl Containers {
             self.hosts.push(host);
         }
         self.watch(routes);
+        if self.driver == NetworkDriver::Link {
+            self.link(&plan.hosts)?;
+        }
         for (host, planned) in self.hosts.iter().zip(&plan.hosts) {
             let addresses = planned
                 .interfaces
                 .iter()
+                // Links have all their addresses already.
+                .filter(|_| self.driver != NetworkDriver::Link)
                 .filter_map(|interface| interface.addresses.split_first())
                 .flat_map(|(first, more)| more.iter().map(|address| (*address, *first)))
                 .collect();
@@ -188,6 +200,25 @@ impl Containers {
             }
         }
         Ok(())
+    }
+
+    /// Joins the containers by veth pairs. Their namespaces hold them, and the host's has none of them at any moment.
+    fn link(&self, planned: &[HostPlan]) -> Result<(), ProvisionError> {
+        let mut joints = self
+            .hosts
+            .iter()
+            .map(|host| {
+                let what = || format!("speak to the kernel about links of {}", host.name);
+                Ok(Joint {
+                    name: &host.name,
+                    namespace: &host.namespace,
+                    route: host
+                        .run(RouteSocket::open)?
+                        .map_err(|error| ProvisionError::new(what(), error))?,
+                })
+            })
+            .collect::<Result<Vec<_>, ProvisionError>>()?;
+        links::join_all(planned, &mut joints)
     }
 
     /// Attaches to a container, starts it, and finds its process here, which settles that it runs on this kernel.
@@ -282,11 +313,30 @@ impl Containers {
             })
     }
 
+    /// What will see that the namespaces with our links are gone. The engine sees to those with its own.
+    fn witness(&self) -> (Option<Witness>, Vec<ProvisionError>) {
+        if self.driver != NetworkDriver::Link || self.hosts.is_empty() {
+            return (None, Vec::new());
+        }
+        let mut witness = match Witness::new() {
+            Ok(witness) => witness,
+            Err(error) => return (None, vec![error]),
+        };
+        let errors = self
+            .hosts
+            .iter()
+            .filter_map(|host| witness.watch(&host.name, &host.namespace).err())
+            .collect();
+        (Some(witness), errors)
+    }
+
     fn unmake(&mut self) -> Vec<ProvisionError> {
         self.state = PlaceState::Unmade;
+        let (witness, mut errors) = self.witness();
         // What is held open keeps namespaces alive.
         self.hosts.clear();
-        let (_, mut errors) = sweep::remove_run(&self.engine, &self.run);
+        errors.extend(sweep::remove_run(&self.engine, &self.run).1);
+        errors.extend(witness.map(Witness::await_end).into_iter().flatten());
         if let Some(table) = self.rules.take()
             && let Err(error) = untrack::take_out(&table)
         {
@@ -297,6 +347,25 @@ impl Containers {
 }
 
 impl Host {
+    /// Does `work` on a thread of its own inside the container's network namespace.
+    fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> Result<R, ProvisionError> {
+        let failed = |error: &dyn std::fmt::Display| {
+            ProvisionError::new(
+                format!("enter the network of container {}", self.name),
+                error,
+            )
+        };
+        thread::scope(|scope| {
+            thread::Builder::new()
+                .name("in-container".to_owned())
+                .spawn_scoped(scope, || self.namespace.enter().map(|()| work()))
+                .map_err(|error| failed(&error))?
+                .join()
+                .map_err(|_| failed(&"the thread for it panicked"))?
+                .map_err(|error: std::io::Error| failed(&error))
+        })
+    }
+
     /// The settings that the worker has read from within.
     fn await_preparation(&self, deadline: Instant) -> Result<Vec<SettingRecord>, ProvisionError> {
         let what = format!("prepare container {} from within", self.name);
@@ -362,26 +431,7 @@ impl Testbed for Containers {
     }
 
     fn enter(&self, host: HostIndex, work: Box<dyn FnOnce() + Send>) -> Result<(), ProvisionError> {
-        let host = self.host(host)?;
-        let failed = |error: &dyn std::fmt::Display| {
-            ProvisionError::new(
-                format!("enter the network of container {}", host.name),
-                error,
-            )
-        };
-        thread::scope(|scope| {
-            thread::Builder::new()
-                .name("in-container".to_owned())
-                .spawn_scoped(scope, || {
-                    host.namespace.enter()?;
-                    work();
-                    Ok(())
-                })
-                .map_err(|error| failed(&error))?
-                .join()
-                .map_err(|_| failed(&"the thread for it panicked"))?
-                .map_err(|error: std::io::Error| failed(&error))
-        })
+        self.host(host)?.run(work)
     }
 
     fn proc_net(&self, host: HostIndex) -> Option<PathBuf> {

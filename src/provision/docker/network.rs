@@ -1,5 +1,5 @@
 //! The networks of the topology: internal, so that nothing leads out of them, with the subnets that the plan has chosen,
-//! over a bridge or, where the scenario asks for it, over macvlan.
+//! over a bridge or, where the scenario asks for it, over macvlan. Where the runner joins the containers, there are none.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -25,15 +25,19 @@ pub(super) fn make_all(
     run: &RunId,
     host: &mut Tuning,
 ) -> Result<Networks, ProvisionError> {
+    let driver = plan.network_driver();
+    if driver == NetworkDriver::Link {
+        return Ok(Networks::new());
+    }
     subnets(plan)
         .into_iter()
         .map(|(number, subnet)| {
-            let parent = match plan.network_driver {
-                NetworkDriver::Bridge => None,
+            let parent = match driver {
                 NetworkDriver::Macvlan => Some(make_parent(run, number, host)?),
+                NetworkDriver::Bridge | NetworkDriver::Link => None,
             };
             let name = name_of(run, number);
-            let request = request(&name, subnet, plan.network_driver, parent, run, number)?;
+            let request = request(&name, subnet, driver, parent, run, number)?;
             make(engine, request, subnet)?;
             Ok((number, name))
         })

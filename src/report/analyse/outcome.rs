@@ -70,6 +70,11 @@ pub(super) fn result(findings: Findings<'_>) -> RunResult {
             .map(|choice| choice.place)
             .or_else(|| plan.map(|plan| plan.how.kind()))
             .map(|place| place.to_string()),
+        network: story
+            .place
+            .as_ref()
+            .and_then(|choice| choice.network.as_ref())
+            .map(|network| network.driver.to_string()),
         engine: engine(plan, Role::Server),
         client_engine: engine(plan, Role::Client),
         connections,

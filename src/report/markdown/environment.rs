@@ -24,6 +24,19 @@ pub(super) fn section(page: &mut Page, report: &Report) {
                 .iter()
                 .map(|(place, why)| format!("not `{place}`: {why}")),
         );
+        if let Some(network) = &choice.network {
+            page.block(&format!(
+                "Network between the containers: `{}`: {}.",
+                network.driver,
+                network.why.trim_end_matches('.')
+            ));
+            page.list(
+                network
+                    .why_not
+                    .iter()
+                    .map(|(driver, why)| format!("not `{driver}`: {why}")),
+            );
+        }
     }
     workers(page, report);
     settings(page, report);

@@ -128,6 +128,7 @@ pub(super) fn facts() -> HostFacts {
         page_size: Bytes::from_kib(4),
         uid: 1000,
         capabilities: Vec::new(),
+        first_user_namespace: Reading::Present(true),
         memory: MemoryFacts {
             total: Bytes::from_mib(24 << 10),
             free: Bytes::from_mib(20 << 10),

@@ -389,6 +389,7 @@ fn place() -> PlaceChoice {
         asked: false,
         why: "this user may not make namespaces".to_owned(),
         why_not: vec![(PlaceKind::Docker, "no engine answers".to_owned())],
+        network: None,
     }
 }
 
