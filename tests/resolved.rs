@@ -131,7 +131,7 @@ prop_compose! {
         fit in any::<bool>(), hold in duration(), place in prop::sample::select(vec!["auto", "docker", "host", "loopback", "netns"]),
         network in prop::sample::select(vec!["auto", "bridge", "link", "macvlan"]),
         rate in prop_oneof![Just("as_fast_as_possible".to_owned()), (1_u64..).prop_map(|n| format!("{n}/s")), "[1-9][0-9]{0,5}\\.[0-9]{1,9}/min"],
-        in_flight in 1_u32..=1_000_000, server in server(), groups in prop::option::of(prop::collection::vec(group(), 1..4)),
+        in_flight in 1_u32..=1_000_000, says_nothing in any::<bool>(), server in server(), groups in prop::option::of(prop::collection::vec(group(), 1..4)),
         tables in prop::sample::select(vec!["many", "one"]), loss in prop::sample::select(vec!["end", "continue"]),
         verify in prop_oneof![Just(None), Just(Some(json!("none"))), (1_u32..).prop_map(|n| Some(json!({"sample": n}))),
             (1_u32.., 1_u32..).prop_map(|(n, rate)| Some(json!({"sample": n, "rate": format!("{rate}/min")}))), (1_u32..).prop_map(|rate| Some(json!({"rate": format!("{rate}/s")})))],
@@ -149,7 +149,9 @@ prop_compose! {
             Some(service) => service == "echo",
             None => server["accept"] == true && server["read"] == true,
         };
-        if answers
+        if says_nothing {
+            file["protocol"] = "tcp".into();
+        } else if answers
             && let Some(verify) = verify
         {
             file["verify"] = verify;
@@ -194,6 +196,15 @@ fn word() -> impl Strategy<Value = String> {
         "formats",
         "acceptors",
         "x-mine",
+        "protocol",
+        "http",
+        "path",
+        "script",
+        "open",
+        "steps",
+        "send",
+        "expect",
+        "exactly",
         "all",
         "yes",
         "auto",

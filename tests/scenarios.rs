@@ -233,35 +233,50 @@ fn table(root: &Value, schema: &Value, path: &str, text: &mut String) {
         let meaning = meaning.replace(['\n', '|'], " ");
         writeln!(text, "| `{key}` | {} | {meaning} |", value(root, property))
             .expect("a String takes it");
-        let inner = target
-            .get("items")
-            .map_or(target, |items| resolved(root, items));
-        let suffix = if target.get("items").is_some() {
-            "[]"
-        } else {
-            ""
-        };
-        let is_settings = path == "settings";
-        for map in std::iter::once(inner).chain(branches(root, inner)) {
-            if map.get("properties").is_some()
-                && !is_settings
-                && map.get("required").is_none_or(|_| {
-                    map["properties"]
-                        .as_object()
-                        .is_some_and(|keys| keys.len() > 1)
-                })
-            {
-                let name = if path.is_empty() {
-                    format!("{key}{suffix}")
-                } else {
-                    format!("{path}.{key}{suffix}")
-                };
-                below.push((name, map));
-            }
+        if path == "settings" {
+            continue;
         }
+        let name = if path.is_empty() {
+            key.clone()
+        } else {
+            format!("{path}.{key}")
+        };
+        maps_of(root, property, &name, &mut below);
     }
     for (name, map) in below {
         table(root, map, &name, text);
+    }
+}
+
+/// The maps that may stand behind a key, each with its path. One whose only key has to be there is the word for a choice:
+/// what stands behind that key counts.
+fn maps_of<'s>(
+    root: &'s Value,
+    schema: &'s Value,
+    name: &str,
+    maps: &mut Vec<(String, &'s Value)>,
+) {
+    let target = resolved(root, schema);
+    let (inner, name) = match target.get("items") {
+        Some(items) => (resolved(root, items), format!("{name}[]")),
+        None => (target, name.to_owned()),
+    };
+    let below = branches(root, inner);
+    let all = if below.is_empty() { vec![inner] } else { below };
+    for map in all {
+        if map.get("items").is_some() {
+            maps_of(root, map, &name, maps);
+            continue;
+        }
+        let Some(keys) = map.get("properties").and_then(Value::as_object) else {
+            continue;
+        };
+        match keys.iter().next() {
+            Some((only, behind)) if keys.len() == 1 && map.get("required").is_some() => {
+                maps_of(root, behind, &format!("{name}.{only}"), maps);
+            }
+            _ => maps.push((name.clone(), map)),
+        }
     }
 }
 
@@ -299,6 +314,7 @@ fn value(root: &Value, schema: &Value) -> String {
         Some("duration") => return "time: `500ms`, `60s`, `5m`, `1h`".to_owned(),
         Some("rate") => return "`20000/s` or `as_fast_as_possible`".to_owned(),
         Some("switch") => return "yes, no".to_owned(),
+        Some("bytes" | "template") => return "text".to_owned(),
         Some("setting") => return "value".to_owned(),
         _ => {}
     }

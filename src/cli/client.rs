@@ -10,17 +10,21 @@ use clap::{Args, ValueEnum};
 
 use super::by_hand::{EngineChoice, Hand, TablesChoice, Woken, parse_keepalive, say};
 use super::observe::duration;
+use super::protocol_args::ProtocolArgs;
 use super::{Exit, Failure};
 use crate::control::{Command, Event};
 use crate::domain::{
     ClientSpec, ConnCount, ConnRate, Conversation, Counters, Keepalive, PortChoice, PortRange,
-    Shard, Task, TcpState, VerifyShare, WorkerSpec,
+    Shard, Task, TcpState, VerifyReport, VerifyShare, WorkerSpec,
 };
 use crate::observe::{count_sockets, waiting_to_be_accepted};
 use crate::worker::{self, Whereabouts};
 
 /// Most connections from one source address unless ports are told: 64,512 ports, 512 of them spare.
 const EACH: u64 = 64_000;
+
+/// Milliseconds that an answer may take.
+const ANSWER_TAKES_MS: u64 = 5_000;
 
 /// More than any machine holds, and little enough that the sources of all of them are in 127/8.
 const MOST: u64 = 1_000_000_000;
@@ -64,7 +68,9 @@ pub(super) struct ClientArgs {
     /// After how long a handshake counts as timed out, such as 30s.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration, env = "C1M_CONNECT_TIMEOUT")]
     connect_timeout: Duration,
-    /// How many connections to send an echo through; absent means all, 0 none.
+    #[command(flatten)]
+    protocol: ProtocolArgs,
+    /// How many connections to go through an exchange of the protocol with; absent means all, 0 none.
     #[arg(long, value_name = "COUNT", env = "C1M_VERIFY")]
     verify: Option<u32>,
     /// How long to hold, such as 60s; absent means until Ctrl-C.
@@ -105,6 +111,7 @@ impl From<PortsChoice> for PortChoice {
 
 /// Dials, verifies, holds, and drains.
 pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
+    let conversation = args.protocol.conversation()?.unwrap_or_default();
     let whereabouts = allowed(args)?;
     let spec = ClientSpec {
         engine: args.engine.into(),
@@ -151,18 +158,20 @@ pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
                     break;
                 }
                 hand.send(Command::Perform {
-                    task: Task::verify(Conversation::Echo, share(args.verify), 5_000),
+                    task: Task::verify(conversation.clone(), share(args.verify), ANSWER_TAKES_MS),
                 });
             }
             Event::Performed { report } => {
                 verified = true;
-                say(&format!(
-                    "{} of {} echoed, {} silent; holding",
-                    report.echoed, report.asked, report.silent
-                ));
-                if report.echoed < report.asked
-                    || (whereabouts == Whereabouts::Here && one_sided(args.target))
-                {
+                answers(&conversation, &report);
+                let seen = match whereabouts {
+                    Whereabouts::Here => look_at_the_server(args.target),
+                    Whereabouts::InLab | Whereabouts::Elsewhere => Seen::Unknown,
+                };
+                if seen == Seen::Unknown && report.asked == ConnCount::ZERO {
+                    say("established; whether the server accepted them is not known from here");
+                }
+                if report.echoed < report.asked || seen == Seen::Fewer {
                     exit = Exit::Missed;
                 }
                 until = args.hold.and_then(|hold| Instant::now().checked_add(hold));
@@ -200,6 +209,32 @@ fn opened(counters: &Counters, seconds: f64) -> String {
     text
 }
 
+/// Says what came of the exchanges: how many were answered, why others were not, and what came instead.
+fn answers(conversation: &Conversation, report: &VerifyReport) {
+    if !conversation.asks() || report.asked == ConnCount::ZERO {
+        say("nothing was asked; holding");
+        return;
+    }
+    let verb = if conversation.is_echo() {
+        "echoed"
+    } else {
+        "answered"
+    };
+    say(&format!(
+        "{} of {} {verb}, {} silent; holding",
+        report.echoed, report.asked, report.silent
+    ));
+    for (reason, count) in &report.failed {
+        say(&format!("{} failed: {reason}", ConnCount::new(*count)));
+    }
+    for answer in &report.answers {
+        let local = answer
+            .local
+            .map_or_else(String::new, |local| format!("{local}: "));
+        say(&format!("for example {local}{answer}"));
+    }
+}
+
 fn share(verify: Option<u32>) -> VerifyShare {
     match verify.map(NonZeroU32::new) {
         None => VerifyShare::All,
@@ -229,30 +264,45 @@ fn allowed(args: &ClientArgs) -> Result<Whereabouts, Failure> {
     )))
 }
 
+/// What a look at the server's end told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// The server has accepted every connection.
+    All,
+    /// Some are not accepted, or established at the client's end alone.
+    Fewer,
+    /// It could not be looked at.
+    Unknown,
+}
+
 /// Looks at the server's end, which is in this namespace too: says which connections only this end has, and which nobody
-/// has accepted. Returns whether there are some of the first kind. Other clients of the same server can hide some.
-fn one_sided(target: SocketAddrV4) -> bool {
+/// has accepted. Other clients of the same server can hide some.
+fn look_at_the_server(target: SocketAddrV4) -> Seen {
     let (counted, waiting) = match (count_sockets(&[target]), waiting_to_be_accepted(target)) {
         (Ok(counted), Ok(waiting)) => (counted, waiting),
         (Err(error), _) | (_, Err(error)) => {
             say(&format!("the server's end was not counted: {error}"));
-            return false;
+            return Seen::Unknown;
         }
     };
-    if waiting > ConnCount::ZERO {
-        say(&format!(
-            "{waiting} connections wait in the server's accept queue: nobody has accepted them yet"
-        ));
-    }
     let here = counted.client.of(TcpState::Established);
     let there = counted.server.of(TcpState::Established);
+    if waiting > ConnCount::ZERO {
+        say(&format!(
+            "{waiting} of {here} connections wait in the server's accept queue: established, and nobody has accepted them"
+        ));
+    }
     let phantoms = here.saturating_sub(there);
     if phantoms > ConnCount::ZERO {
         say(&format!(
             "{phantoms} of {here} connections are established at the client's end alone: the server's accept queue was full"
         ));
     }
-    phantoms > ConnCount::ZERO
+    if waiting > ConnCount::ZERO || phantoms > ConnCount::ZERO {
+        Seen::Fewer
+    } else {
+        Seen::All
+    }
 }
 
 /// 64,000 connections from each source address.

@@ -20,6 +20,7 @@ mod output;
 mod pipeline;
 mod plan;
 mod progress;
+mod protocol_args;
 mod report;
 mod restore;
 mod run;

@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Bound, BudgetRow, ConnCount, Ends, Figure, FourTuples, PlaceMaking, PlannedWorker,
-    ReportFormat, Role, ServerSpec, Shortfall, Stage, WorkerSpec,
+    Bound, BudgetRow, ConnCount, Conversation, Ends, Figure, FourTuples, PlaceMaking,
+    PlannedWorker, ReportFormat, Role, ServerSpec, Shortfall, Stage, WorkerSpec,
 };
 
 /// The plan as the report sees it.
@@ -29,6 +29,9 @@ pub struct RunSummary {
     pub workers: Vec<WorkerSummary>,
     /// The stages, in order.
     pub stages: Vec<Stage>,
+    /// What the clients say on each connection.
+    #[serde(default, skip_serializing_if = "Conversation::is_echo")]
+    pub protocol: Conversation,
     /// The four-tuple budget.
     pub four_tuples: FourTuples,
     /// What was needed and what was there.

@@ -183,6 +183,7 @@ fn plan_in(
             .into_iter()
             .map(|stage| stage.at_pace(scenario.verify_rate))
             .collect(),
+        protocol: scenario.protocol.clone(),
         ends: Ends::Both,
         on_worker_loss: scenario.on_worker_loss,
         settings,

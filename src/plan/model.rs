@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    BudgetRow, ConnCount, Ends, FourTuples, HostIndex, NetworkDriver, PlaceChoice, PlaceMaking,
-    PlannedWorker, RemainingOnLoss, ReportFormat, RunSummary, SettingChange, Shortfall, Stage,
-    Threshold, WorkerId, WorkerSpec, WorkerSummary,
+    BudgetRow, ConnCount, Conversation, Ends, FourTuples, HostIndex, NetworkDriver, PlaceChoice,
+    PlaceMaking, PlannedWorker, RemainingOnLoss, ReportFormat, RunSummary, SettingChange,
+    Shortfall, Stage, Threshold, WorkerId, WorkerSpec, WorkerSummary,
 };
 
 /// A plan.
@@ -33,6 +33,9 @@ pub struct Plan {
     pub workers: Vec<PlannedWorker>,
     /// What is done with the connections, in order.
     pub stages: Vec<Stage>,
+    /// What the clients say on each connection.
+    #[serde(default, skip_serializing_if = "Conversation::is_echo")]
+    pub protocol: Conversation,
     /// What to do when a worker dies.
     pub on_worker_loss: RemainingOnLoss,
     /// Settings to be made.
@@ -76,6 +79,7 @@ impl Plan {
                 })
                 .collect(),
             stages: self.stages.clone(),
+            protocol: self.protocol.clone(),
             four_tuples: self.four_tuples,
             budget: self.budget.clone(),
             expected_bytes_per_connection: self.expected_bytes_per_connection,

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::domain::{
-    Bound, BudgetRow, ConnCount, Ends, Figure, FourTuples, HostIndex, PlaceMaking, PlannedWorker,
-    ReportFormat, RunSummary, Shortfall, Stage, Threshold, VerifyShare, WorkerId, WorkerSpec,
-    WorkerSummary,
+    Bound, BudgetRow, ConnCount, Conversation, Ends, Figure, FourTuples, HostIndex, PlaceMaking,
+    PlannedWorker, ReportFormat, RunSummary, Shortfall, Stage, Threshold, VerifyShare, WorkerId,
+    WorkerSpec, WorkerSummary,
 };
 
 /// The parts of a plan of version 1 that a report needs.
@@ -96,6 +96,7 @@ impl From<PlanOfVersion1> for RunSummary {
             reduced_by: plan.reduced_by,
             workers: workers.collect(),
             stages: Stage::plain(plan.target, plan.hold, plan.verify),
+            protocol: Conversation::Echo,
             four_tuples: plan.four_tuples,
             budget: plan.budget,
             expected_bytes_per_connection: plan.expected_bytes_per_connection,

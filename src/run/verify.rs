@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use super::conductor::{Conductor, Heed};
 use crate::control::Command;
 use crate::domain::{
-    ConnCount, ConnRate, Conversation, HostIndex, Role, RunEvent, StateCounts, Task, Verification,
-    VerifyShare, WorkerId,
+    ConnCount, ConnRate, HostIndex, Role, RunEvent, StateCounts, Task, Verification, VerifyShare,
+    WorkerId,
 };
 use crate::observe::count_sockets;
 
@@ -114,7 +114,7 @@ impl Conductor<'_> {
             let part = worker.counters.established.as_f64() / held.as_f64().max(1.0);
             let task = Task {
                 rate: rate.map(|rate| ConnRate::new(rate.per_second() * part)),
-                ..Task::verify(Conversation::Echo, share, timeout_ms)
+                ..Task::verify(self.plan.protocol.clone(), share, timeout_ms)
             };
             worker.send(&Command::Perform { task });
         }

@@ -295,6 +295,7 @@ impl<'s> Checker<'s> {
             Some("count") => return "a whole number".to_owned(),
             Some("duration") => return "a length of time such as 60s".to_owned(),
             Some("rate") => return "a rate such as 20000/s".to_owned(),
+            Some("bytes" | "template") => return "a text".to_owned(),
             Some("switch") => return "yes or no".to_owned(),
             Some("setting") => return "a value such as 4096 or \"1024 65535\"".to_owned(),
             _ => {}

@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    Acceptors, ConnCount, ConnRate, DescriptorTables, EngineKind, Keepalive, NetworkDriver,
-    PlaceKind, PortChoice, RemainingOnLoss, ReportFormat, Service, SettingValue, Threshold,
-    VerifyShare,
+    Acceptors, ConnCount, ConnRate, Conversation, DescriptorTables, EngineKind, Keepalive,
+    NetworkDriver, PlaceKind, PortChoice, RemainingOnLoss, ReportFormat, Service, SettingValue,
+    Threshold, VerifyShare,
 };
 
 /// A scenario with every default applied.
@@ -41,9 +41,12 @@ pub struct Scenario {
     pub client_keepalive: Option<Keepalive>,
     /// Whether each worker has many descriptor tables, or one as an ordinary program.
     pub descriptor_tables: DescriptorTables,
+    /// What the clients say on each connection.
+    #[serde(default, skip_serializing_if = "Conversation::is_echo")]
+    pub protocol: Conversation,
     /// How many connections to prove alive.
     pub verify: VerifyShare,
-    /// Echoes a second that are planned, over all clients. Absent means a closed loop.
+    /// Exchanges a second that are planned, over all clients. Absent means a closed loop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify_rate: Option<ConnRate>,
     /// What to do when a worker dies.

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::domain::{Bytes, ConnRate};
+use crate::domain::{ByteText, Bytes, ConnRate, Template};
 
 /// A number of things: `1024000`, `1_024_000` or `1,024,000`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,14 @@ impl Switch {
 /// The text of a setting: a number, a size such as `6GiB`, or fields separated by spaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SettingText(pub(super) String);
+
+/// Bytes to come: a text with escapes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BytesText(pub(super) ByteText);
+
+/// Bytes to send: a text with escapes and values in braces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TemplateText(pub(super) Template);
 
 /// A quantity in a file: read from the JSON value that the YAML says.
 pub(super) trait Quantity: Sized {
@@ -78,6 +86,8 @@ pub(super) fn check(format: &str, value: &Value) -> Result<(), String> {
         RateText::FORMAT => RateText::read(value).map(drop),
         Switch::FORMAT => Switch::read(value).map(drop),
         SettingText::FORMAT => SettingText::read(value).map(drop),
+        BytesText::FORMAT => BytesText::read(value).map(drop),
+        TemplateText::FORMAT => TemplateText::read(value).map(drop),
         // The formats that schemars gives to plain numbers (uint32, double) are checked by type and range.
         _ => Ok(()),
     }
@@ -232,6 +242,37 @@ impl Quantity for SettingText {
     }
 }
 
+impl Quantity for BytesText {
+    const FORMAT: &'static str = "bytes";
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let text = text(value)?;
+        ByteText::parse(text)
+            .map(Self)
+            .map_err(|error| error.to_string())
+    }
+}
+
+impl Quantity for TemplateText {
+    const FORMAT: &'static str = "template";
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let text = text(value)?;
+        Template::parse(text)
+            .map(Self)
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// A text as it is. What YAML takes for a number could have been written in several ways.
+fn text(value: &Value) -> Result<&str, String> {
+    match value {
+        Value::String(text) => Ok(text),
+        Value::Number(number) => Err(format!("expected a text: write it in quotes, '{number}'")),
+        other => Err(format!("expected a text, not {}", kind(other))),
+    }
+}
+
 /// A size with a unit, such as `6GiB` or `512 MB`; nothing when the text is none.
 pub(super) fn bytes(text: &str) -> Option<Bytes> {
     let (digits, unit) = split_unit(text);
@@ -313,6 +354,12 @@ quantity_in_files! {
     },
     SettingText: {
         "type": ["integer", "string", "boolean"], "format": "setting"
+    },
+    BytesText: {
+        "type": "string", "format": "bytes"
+    },
+    TemplateText: {
+        "type": "string", "format": "template"
     },
 }
 

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::quantity::{CountText, DurationText, RateText, SettingText, Switch};
+use super::quantity::{
+    BytesText, CountText, DurationText, RateText, SettingText, Switch, TemplateText,
+};
 use crate::domain::{
     DescriptorTables, EngineKind, PortChoice, RemainingOnLoss, ReportFormat, Service,
 };
@@ -41,7 +43,11 @@ pub(super) struct RawScenario {
     /// Whether each worker has one descriptor table per thread (many), or one for the process, as an ordinary program
     /// (one). Default: many.
     pub(super) descriptor_tables: Option<DescriptorTables>,
-    /// How many of the connections are proved alive by an echo at the target. Default: all.
+    /// What the clients say on each connection, and what they take for an answer: tcp (nothing), echo, http (a request), or
+    /// a script. Default: echo.
+    pub(super) protocol: Option<RawProtocol>,
+    /// How many of the connections are proved alive by an exchange of the protocol at the target. Default: all, or none
+    /// where the protocol is tcp.
     pub(super) verify: Option<RawVerify>,
     /// What the run does when a worker dies. Default: end.
     pub(super) on_worker_loss: Option<RemainingOnLoss>,
@@ -207,6 +213,98 @@ pub(super) struct RawGroup {
     pub(super) ports: Option<PortChoice>,
 }
 
+/// What the clients say on each connection.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum RawProtocol {
+    /// One that needs no more words.
+    Named(RawProtocolName),
+    /// Requests of HTTP/1.1.
+    Http(RawHttpProtocol),
+    /// Bytes to send and bytes to come.
+    Script(RawScriptProtocol),
+}
+
+/// A protocol by its name.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawProtocolName {
+    /// Nothing is said: a connection is proved by its handshake alone.
+    Tcp,
+    /// 16 bytes of its own for each connection, which have to come back.
+    Echo,
+    /// `GET /`, answered with a status from 200 to 399.
+    Http,
+}
+
+/// Requests of HTTP/1.1.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawHttpProtocol {
+    /// A GET request on each connection, which is kept alive. The response is read to its end.
+    pub(super) http: RawHttp,
+}
+
+/// A GET request. In its texts, `{n}` is the number of the connection in its worker and `{source}` its source address. A
+/// brace is written twice.
+#[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawHttp {
+    /// The path, with its query. Default: `/`.
+    pub(super) path: Option<TemplateText>,
+    /// The value of Host. Default: address and port of the target.
+    pub(super) host: Option<TemplateText>,
+    /// Further headers, by name.
+    pub(super) headers: Option<BTreeMap<String, TemplateText>>,
+    /// The status that is expected. Default: any from 200 to 399.
+    #[schemars(range(min = 100, max = 599))]
+    pub(super) status: Option<u16>,
+}
+
+/// Bytes to send and bytes to come.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawScriptProtocol {
+    /// The steps of each exchange, or a map with those and with the steps that open a connection.
+    pub(super) script: RawScript,
+}
+
+/// A script.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum RawScript {
+    /// The steps of each exchange.
+    Steps(#[schemars(length(min = 1, max = 1000))] Vec<RawStep>),
+    /// Steps of each exchange, and others that come first.
+    Parts(RawScriptParts),
+}
+
+/// A script with a beginning that is said once.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawScriptParts {
+    /// What is said once, when a connection is first used, such as a greeting or a login. Default: nothing.
+    #[serde(default)]
+    #[schemars(length(max = 1000))]
+    pub(super) open: Vec<RawStep>,
+    /// The steps of each exchange.
+    #[schemars(length(min = 1, max = 1000))]
+    pub(super) steps: Vec<RawStep>,
+}
+
+/// A step of a script. Bytes are written as text with the escapes `\r \n \t \0 \xHH \\`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawStep {
+    /// These bytes are sent. `{n}` is the number of the connection in its worker, `{source}` its source address. A brace is
+    /// written twice.
+    Send(TemplateText),
+    /// The line that comes next begins with these bytes. The rest of the line is passed over, unless they end it.
+    Expect(BytesText),
+    /// Exactly these bytes come next. For what has no lines.
+    Exactly(BytesText),
+}
+
 /// How many of the connections are proved alive, and how fast.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged)]
@@ -233,8 +331,8 @@ pub(super) enum RawVerifyName {
 pub(super) struct RawPaced {
     /// How many, spread evenly over all. Default: all.
     pub(super) sample: Option<CountText>,
-    /// A planned rate of echoes over all clients, such as `5000/s`: latency counts from the planned moment of each. Default:
-    /// a closed loop, in which the next echo begins when another one is over.
+    /// A planned rate of exchanges over all clients, such as `5000/s`: latency counts from the planned moment of each.
+    /// Default: a closed loop, in which the next exchange begins when another one is over.
     pub(super) rate: Option<RateText>,
 }
 

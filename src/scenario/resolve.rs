@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::contradiction::Contradiction;
 use super::groups::{capacity, check_size, groups, too_few_four_tuples};
+use super::protocol::{check_protocol, protocol};
 use super::raw::{
     RawBound, RawNetwork, RawPlace, RawRamp, RawScenario, RawSetting, RawVerify, RawVerifyName,
 };
@@ -51,8 +52,13 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
     );
     let ramp = ramp(raw.ramp.as_ref(), &mut wrong);
     let verify = verify(raw.verify.as_ref(), &mut wrong);
+    let protocol = protocol(raw.protocol.as_ref(), &mut wrong);
+    check_protocol(&protocol, &server, &mut wrong);
     let client_keepalive = keepalive(clients.keepalive.as_ref(), "clients", &mut wrong);
-    if !server.service.answers() && verify != VerifyShare::None && raw.verify.is_some() {
+    if !protocol.asks() && verify != VerifyShare::None && raw.verify.is_some() {
+        let what = "the protocol tcp says nothing: no connection can be proved alive by it";
+        wrong.push(Contradiction::at(&["verify"], what).with_hint("verify: none"));
+    } else if !server.service.answers() && verify != VerifyShare::None && raw.verify.is_some() {
         let what = format!(
             "connections are proved alive by an echo, and this server does not answer (its service is {})",
             server.service
@@ -75,11 +81,12 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
             Some(RawNetwork::Link) => NetworkWish::Only(NetworkDriver::Link),
             Some(RawNetwork::Macvlan) => NetworkWish::Only(NetworkDriver::Macvlan),
         },
-        verify: if server.service.answers() {
+        verify: if server.service.answers() && protocol.asks() {
             verify
         } else {
             VerifyShare::None
         },
+        protocol,
         verify_rate: match &raw.verify {
             Some(RawVerify::Paced(paced)) => paced.rate.as_ref().and_then(|rate| rate.0),
             _ => None,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::protocol::ProtocolText;
 use super::{ClientGroup, NetworkWish, PlaceWish, Scenario, ServerPart};
 use crate::domain::{
     Acceptors, Bound, ConnRate, DescriptorTables, EngineKind, Keepalive, PortChoice,
@@ -35,6 +36,7 @@ struct File<'s> {
     server: Server<'s>,
     clients: Clients,
     descriptor_tables: DescriptorTables,
+    protocol: ProtocolText<'s>,
     verify: Verify,
     on_worker_loss: RemainingOnLoss,
     untrack: &'static str,
@@ -162,6 +164,7 @@ impl<'s> File<'s> {
                 groups: scenario.clients.iter().map(Group::of).collect(),
             },
             descriptor_tables: scenario.descriptor_tables,
+            protocol: ProtocolText::of(&scenario.protocol),
             verify: verify(scenario),
             on_worker_loss: scenario.on_worker_loss,
             untrack: switch(scenario.untrack),

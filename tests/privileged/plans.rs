@@ -5,9 +5,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use c1m::domain::{
-    Acceptors, ConnCount, DescriptorTables, Ends, EngineKind, FourTuples, HostIndex, PlaceChoice,
-    PlaceMaking, PlannedWorker, RemainingOnLoss, ServerSpec, Service, SettingChange, SettingScope,
-    SettingValue, Stage, VerifyShare, WorkerId, WorkerSpec,
+    Acceptors, ConnCount, Conversation, DescriptorTables, Ends, EngineKind, FourTuples, HostIndex,
+    PlaceChoice, PlaceMaking, PlannedWorker, RemainingOnLoss, ServerSpec, Service, SettingChange,
+    SettingScope, SettingValue, Stage, VerifyShare, WorkerId, WorkerSpec,
 };
 use c1m::plan::{HostPlan, Interface, Plan, SettingsPlan};
 
@@ -59,6 +59,7 @@ pub(crate) fn plan(how: PlaceMaking, hosts: Vec<HostPlan>) -> Plan {
         hosts,
         ends: Ends::Both,
         stages: Stage::plain(ConnCount::new(1), Duration::ZERO, VerifyShare::All),
+        protocol: Conversation::Echo,
         on_worker_loss: RemainingOnLoss::End,
         settings: SettingsPlan::default(),
         four_tuples: FourTuples {

@@ -351,6 +351,7 @@ impl Staged {
                     }),
                 ),
             ],
+            protocol: Conversation::Echo,
             stages: Stage::plain(
                 target_count,
                 Duration::from_secs(HOLD_SECONDS),
