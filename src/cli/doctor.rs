@@ -318,12 +318,7 @@ fn sizes(facts: &HostFacts) -> Check {
 
 /// Every limit of the scenario's plan in the place that would be chosen, and how many connections they let through.
 fn fit(scenario: &Scenario, facts: &HostFacts) -> (Vec<Check>, u64) {
-    let Ok(decision) = choose_place(
-        scenario.place,
-        scenario.network,
-        facts,
-        DockerSupport::Available,
-    ) else {
+    let Ok(decision) = plan::choose_place_of(scenario, facts, DockerSupport::Available) else {
         // Said of the place already.
         return (Vec::new(), 0);
     };

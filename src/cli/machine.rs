@@ -18,16 +18,11 @@ pub(super) fn look() -> Result<HostFacts, Failure> {
 
 /// Chooses the place and plans.
 pub(super) fn plan(scenario: &Scenario, facts: &HostFacts) -> Result<Plan, Failure> {
-    let decision = plan::choose_place(
-        scenario.place,
-        scenario.network,
-        facts,
-        DockerSupport::Available,
-    )
-    .map_err(|refusal| {
-        let cure = refusal.cure.clone();
-        Failure::new(Exit::HostCannot, refusal).with_hint(Some(cure))
-    })?;
+    let decision =
+        plan::choose_place_of(scenario, facts, DockerSupport::Available).map_err(|refusal| {
+            let cure = refusal.cure.clone();
+            Failure::new(Exit::HostCannot, refusal).with_hint(Some(cure))
+        })?;
     plan::plan(scenario, facts, &decision)
         .map_err(|refusal| Failure::new(Exit::HostCannot, refusal.to_text()))
 }

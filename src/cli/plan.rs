@@ -8,7 +8,7 @@ use super::scenario_args::ScenarioArgs;
 use super::{Exit, Failure, machine, output};
 use crate::domain::{NetworkDriver, PlaceKind};
 use crate::plan::{self, DockerSupport, Emit};
-use crate::scenario::NetworkWish;
+use crate::scenario::{NetworkWish, Scenario};
 
 /// Prints the plan of a scenario on this host, or why it does not fit, with what cures it.
 #[derive(Debug, Args)]
@@ -44,15 +44,18 @@ pub(super) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
         }
         (_, network) => network,
     };
-    let decision =
-        match plan::choose_place(scenario.place, network, &facts, DockerSupport::Available) {
-            Ok(decision) => decision,
-            Err(refusal) if args.format == Format::Json => return refused(&refusal),
-            Err(refusal) => {
-                let cure = refusal.cure.clone();
-                return Err(Failure::new(Exit::HostCannot, refusal).with_hint(Some(cure)));
-            }
-        };
+    let scenario = Scenario {
+        network,
+        ..scenario
+    };
+    let decision = match plan::choose_place_of(&scenario, &facts, DockerSupport::Available) {
+        Ok(decision) => decision,
+        Err(refusal) if args.format == Format::Json => return refused(&refusal),
+        Err(refusal) => {
+            let cure = refusal.cure.clone();
+            return Err(Failure::new(Exit::HostCannot, refusal).with_hint(Some(cure)));
+        }
+    };
     if args.emit == Some(EmitArg::Compose) && decision.choice.place != PlaceKind::Docker {
         let why = format!(
             "a Compose file is for containers, and the place is {}",

@@ -10,6 +10,12 @@ use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use super::{Exit, Failure};
 use crate::scenario::{self, Override, Scenario};
 
+/// The heading of what names another server than the lab's own.
+const SUBJECT: &str = "A server that is not the lab's own";
+
+/// Connections to such a server where nobody says how many.
+const CONNECTIONS_TO_SUBJECT: &str = "10000";
+
 /// A scenario and what is changed in it, as it is given.
 #[derive(Debug, Default, Clone, Args)]
 pub(super) struct Given {
@@ -29,6 +35,21 @@ pub(super) struct Given {
     /// Reduces the number of connections to what fits here, rather than refusing.
     #[arg(long, env = "C1M_FIT")]
     pub(super) fit: bool,
+    /// Measures a server of an image, of which a container is started. The image has to be there: none is pulled.
+    #[arg(long, value_name = "IMAGE", group = "subject", env = "C1M_IMAGE_OF_SERVER", help_heading = SUBJECT)]
+    pub(super) image: Option<String>,
+    /// Measures a process that runs already. It is never stopped.
+    #[arg(long, value_name = "PID", group = "subject", env = "C1M_PID", help_heading = SUBJECT)]
+    pub(super) pid: Option<String>,
+    /// Measures whatever listens at this address of this machine already.
+    #[arg(long, value_name = "ADDRESS:PORT", group = "subject", env = "C1M_TARGET", help_heading = SUBJECT)]
+    pub(super) target: Option<String>,
+    /// The port that the server listens on; repeatable.
+    #[arg(long = "port", value_name = "PORT", env = "C1M_PORT", value_delimiter = ',', help_heading = SUBJECT)]
+    pub(super) ports: Vec<String>,
+    /// Measures this program, which is started and ended. With --image: what the container runs.
+    #[arg(last = true, value_name = "COMMAND", help_heading = SUBJECT)]
+    pub(super) command: Vec<String>,
     /// Sets a key of the scenario, such as server.engine=tokio; repeatable. In the environment: one on each line.
     #[arg(
         long = "set",
@@ -48,12 +69,17 @@ pub(super) struct ScenarioArgs {
 }
 
 /// The arguments that change a scenario: how each is called inside the program, on the command line, in the environment.
-const CHANGES: [(&str, &str, &str); 5] = [
+const CHANGES: [(&str, &str, &str); 10] = [
     ("connections", "-n", "C1M_CONNECTIONS"),
     ("hold", "--hold", "C1M_HOLD"),
     ("place", "--place", "C1M_PLACE"),
     ("fit", "--fit", "C1M_FIT"),
     ("set", "--set", "C1M_SET"),
+    ("image", "--image", "C1M_IMAGE_OF_SERVER"),
+    ("pid", "--pid", "C1M_PID"),
+    ("target", "--target", "C1M_TARGET"),
+    ("ports", "--port", "C1M_PORT"),
+    ("command", "--", ""),
 ];
 
 impl Deref for ScenarioArgs {
@@ -146,6 +172,7 @@ impl ScenarioArgs {
         if self.fit {
             changes.push(self.change("fit", "yes"));
         }
+        self.subject(&mut changes);
         for text in &self.set {
             let change = Override::from_assignment(text).map_err(|error| {
                 Failure::new(Exit::Usage, format!("{}: {error}", self.called("set")))
@@ -156,6 +183,43 @@ impl ScenarioArgs {
             });
         }
         Ok(changes)
+    }
+
+    /// What names another server than the lab's own.
+    fn subject(&self, changes: &mut Vec<Override>) {
+        let change = |key: &str, id: &str, value: &str, quoted: String| Override {
+            key: format!("server.{key}"),
+            value: quoted,
+            given_as: self.given_as(id, value),
+        };
+        for (id, value) in [("image", &self.image), ("target", &self.target)] {
+            if let Some(value) = value {
+                changes.push(change(id, id, value, json(value)));
+            }
+        }
+        if let Some(pid) = &self.pid {
+            changes.push(change("pid", "pid", pid, pid.clone()));
+        }
+        if !self.command.is_empty() {
+            let words = self.command.join(" ");
+            changes.push(change("command", "command", &words, json(&self.command)));
+        }
+        if !self.ports.is_empty() {
+            let ports = self.ports.join(",");
+            changes.push(change("ports", "ports", &ports, format!("[{ports}]")));
+        }
+        let named = changes
+            .iter()
+            .any(|change| change.key.starts_with("server."));
+        if named && self.connections.is_none() && self.scenario.is_none() {
+            changes.push(Override {
+                key: "connections".to_owned(),
+                value: CONNECTIONS_TO_SUBJECT.to_owned(),
+                given_as: format!(
+                    "{CONNECTIONS_TO_SUBJECT} connections, since -n says nothing else"
+                ),
+            });
+        }
     }
 
     fn change(&self, key: &str, value: &str) -> Override {
@@ -189,6 +253,11 @@ impl ScenarioArgs {
             flag
         }
     }
+}
+
+/// As YAML, in which JSON is.
+fn json(value: &(impl serde::Serialize + ?Sized)) -> String {
+    serde_json::to_string(value).expect("words are text")
 }
 
 /// A number of connections, as a scenario takes it: what is wrong with it by itself is an error of the command line.

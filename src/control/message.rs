@@ -8,8 +8,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    ConnCount, Counters, FailureNote, LatencyCounts, LossNote, SettingChange, SettingRecord, Task,
-    VerifyReport, WorkerSpec,
+    AcceptState, ConnCount, Counters, FailureNote, LatencyCounts, LossNote, SettingChange,
+    SettingRecord, SubjectFacts, Task, VerifyReport, WorkerSpec,
 };
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -168,6 +168,21 @@ pub enum Event {
     Drained {
         /// How many were closed.
         closed: ConnCount,
+    },
+    /// What is known of a server that is not the lab's own. Comes before `Ready`.
+    Subject {
+        /// The facts.
+        facts: Box<SubjectFacts>,
+    },
+    /// A line that such a server has written.
+    Output {
+        /// The line.
+        text: String,
+    },
+    /// How far such a server has accepted its connections. Comes when it has changed.
+    Accepting {
+        /// The counts.
+        state: AcceptState,
     },
     /// Something that a reader of the report has to know.
     Warning {

@@ -211,6 +211,13 @@ pub enum PlaceMaking {
         /// Made inside a user namespace of our own, because the user may not make it otherwise.
         in_user_namespace: bool,
     },
+    /// The loopback of a process's own network namespace: nothing is made, and nothing of it is changed.
+    Joined {
+        /// The process, in the runner's process namespace.
+        pid: u32,
+    },
+    /// The loopback of a container that is started from an image for the run.
+    Container,
     /// A network namespace for each host, joined by veth pairs.
     Netns {
         /// Made inside a user namespace of our own, because the user may not make them otherwise.
@@ -225,9 +232,18 @@ impl PlaceMaking {
     pub const fn kind(self) -> PlaceKind {
         match self {
             Self::Docker => PlaceKind::Docker,
-            Self::HostLoopback | Self::PrivateLoopback { .. } => PlaceKind::Loopback,
+            Self::HostLoopback
+            | Self::PrivateLoopback { .. }
+            | Self::Joined { .. }
+            | Self::Container => PlaceKind::Loopback,
             Self::Netns { .. } => PlaceKind::Netns,
         }
+    }
+
+    /// Whether no setting of a network namespace may be changed, because the namespace is not of the lab's making.
+    #[must_use]
+    pub const fn is_found(self) -> bool {
+        matches!(self, Self::HostLoopback | Self::Joined { .. })
     }
 
     /// Whether the runner has to move into a user namespace of its own first.

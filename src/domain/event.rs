@@ -6,8 +6,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ConnCount, Counters, FailureNote, HostIndex, LatencyCounts, LossNote, NetworkDriver, Phase,
-    PlaceKind, RestoreOutcome, RunVerdict, SettingRecord, VerifyReport, WorkerId,
+    AcceptState, ConnCount, Counters, FailureNote, HostIndex, LatencyCounts, LossNote,
+    NetworkDriver, Phase, PlaceKind, RestoreOutcome, RunVerdict, SettingRecord, SubjectFacts,
+    VerifyReport, WorkerId,
 };
 
 /// One event with its time.
@@ -298,6 +299,21 @@ pub enum RunEvent {
         states: StateCounts,
         /// What the counting took.
         took_seconds: f64,
+    },
+    /// What is known of a server that is not the lab's own, once it listens.
+    Subject {
+        /// The facts.
+        facts: Box<SubjectFacts>,
+    },
+    /// Such a server has written a line.
+    Output {
+        /// The line.
+        text: String,
+    },
+    /// How far such a server has accepted its connections.
+    Accepting {
+        /// The counts.
+        state: AcceptState,
     },
     /// Connections were proved alive.
     Verified(Verification),

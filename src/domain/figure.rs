@@ -21,6 +21,10 @@ pub enum Figure {
     Held,
     /// Established at the clients only.
     Phantom,
+    /// Connections that a server which is not the lab's own has taken by accept(2).
+    Accepted,
+    /// Connections that wait in such a server's accept queue.
+    Waiting,
     /// Ended though nobody asked.
     Lost,
     /// Never opened.
@@ -215,6 +219,8 @@ impl Figure {
             Self::EstablishedPeak,
             Self::Held,
             Self::Phantom,
+            Self::Accepted,
+            Self::Waiting,
             Self::Lost,
             Self::Failed,
             Self::Verified,
@@ -258,6 +264,8 @@ impl Figure {
             | Self::EstablishedPeak
             | Self::Held
             | Self::Phantom
+            | Self::Accepted
+            | Self::Waiting
             | Self::Lost
             | Self::Failed
             | Self::Verified
@@ -288,6 +296,8 @@ impl Figure {
             Self::EstablishedPeak => Some(count(connections.established_peak)),
             Self::Held => connections.held.map(count),
             Self::Phantom => connections.phantom.map(count),
+            Self::Accepted => connections.accepted.map(count),
+            Self::Waiting => connections.waiting.map(count),
             Self::Lost => Some(count(connections.lost)),
             Self::Failed => Some(count(connections.failed)),
             Self::Verified => connections.verified.map(count),
@@ -343,6 +353,9 @@ impl Figure {
                 Some("no connection was opened")
             }
             Self::Held | Self::Phantom => Some("an end was not counted"),
+            Self::Accepted | Self::Waiting => {
+                Some("it is told of servers that are not the lab's own")
+            }
             Self::Verified => Some("no connection was asked for an echo"),
             Self::Counted(..) => Some("this end was not counted"),
             Self::Elapsed(_) => Some("the run did not come to this phase"),
@@ -376,6 +389,8 @@ impl fmt::Display for Figure {
             Self::EstablishedPeak => out.pad("connections.established_peak"),
             Self::Held => out.pad("connections.held"),
             Self::Phantom => out.pad("connections.phantom"),
+            Self::Accepted => out.pad("connections.accepted"),
+            Self::Waiting => out.pad("connections.waiting"),
             Self::Lost => out.pad("connections.lost"),
             Self::Failed => out.pad("connections.failed"),
             Self::Verified => out.pad("connections.verified"),

@@ -20,6 +20,7 @@ mod sample;
 mod setting;
 pub mod socket_objects;
 mod stage;
+mod subject;
 mod summary;
 mod task;
 mod text;
@@ -64,6 +65,10 @@ pub use sample::{
 };
 pub use setting::{RestoreOutcome, SettingChange, SettingRecord, SettingScope, SettingValue};
 pub use stage::{Stage, hold_of, verify_of, verify_rate_of};
+pub use subject::{
+    AcceptState, CommandSubject, DescriptorUse, ImageSubject, ListenQueue, Subject, SubjectFacts,
+    SubjectSpec, TreeRoot, TreeSample,
+};
 pub use summary::{RunSummary, Threshold, WorkerSummary};
 pub use task::{Load, Task, VerifyReport, WrongAnswer};
 pub use text::{ByteText, LONGEST_TEXT, Piece, Template, TextError};

@@ -112,6 +112,12 @@ pub struct Connections {
     /// the client does not know. Null where an end was not counted.
     #[serde(default)]
     pub phantom: Option<u64>,
+    /// Taken by accept(2), at the end of the hold. Only of a server that is not the lab's own; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<u64>,
+    /// Established, and waiting in an accept queue, at the same moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<u64>,
     /// Open once, and ended though nobody asked.
     pub lost: u64,
     /// Never opened.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bytes, HostIndex, Limit, Pages, Reading, WorkerId};
+use super::{Bytes, HostIndex, Limit, Pages, Reading, TreeSample, WorkerId};
 
 /// One sample, taken within a millisecond or so once a second.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,6 +43,9 @@ pub struct Sample {
     pub namespaces: Vec<NamespaceSample>,
     /// What each worker uses.
     pub processes: Vec<ProcessSample>,
+    /// What the processes of a server that is not the lab's own use; `processes` has their sum.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trees: Vec<(WorkerId, TreeSample)>,
     /// What each worker's control group tells; empty where workers have none of their own.
     pub cgroups: Vec<CgroupSample>,
     /// Workers whose process could not be read, with the reason.

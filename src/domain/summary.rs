@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Bound, BudgetRow, ConnCount, Conversation, Ends, Figure, FourTuples, PlaceMaking,
-    PlannedWorker, ReportFormat, Role, ServerSpec, Shortfall, Stage, WorkerSpec,
+    PlannedWorker, ReportFormat, Role, ServerSpec, Shortfall, Stage, SubjectSpec, WorkerSpec,
 };
 
 /// The plan as the report sees it.
@@ -84,7 +84,18 @@ impl RunSummary {
             .iter()
             .find_map(|worker| match &worker.planned.spec {
                 WorkerSpec::Server(server) => Some(server),
-                WorkerSpec::Client(_) => None,
+                WorkerSpec::Client(_) | WorkerSpec::Subject(_) => None,
+            })
+    }
+
+    /// The server that is not the lab's own, where the run has one.
+    #[must_use]
+    pub fn subject(&self) -> Option<&SubjectSpec> {
+        self.workers
+            .iter()
+            .find_map(|worker| match &worker.planned.spec {
+                WorkerSpec::Subject(subject) => Some(subject),
+                WorkerSpec::Client(_) | WorkerSpec::Server(_) => None,
             })
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Acceptors, ConnCount, ConnRate, ConnectFailure, DescriptorTables, EngineKind, HostIndex,
-    LossReason, PortChoice, Role, Service, Shard, WorkerId,
+    LossReason, PortChoice, Role, Service, Shard, SubjectSpec, WorkerId,
 };
 
 /// `SO_KEEPALIVE` with its three values (tcp(7)).
@@ -115,6 +115,8 @@ pub enum WorkerSpec {
     Client(ClientSpec),
     /// Accept connections.
     Server(ServerSpec),
+    /// Look after a server that is not the lab's own.
+    Subject(SubjectSpec),
 }
 
 impl WorkerSpec {
@@ -123,7 +125,47 @@ impl WorkerSpec {
     pub const fn role(&self) -> Role {
         match self {
             Self::Client(_) => Role::Client,
-            Self::Server(_) => Role::Server,
+            Self::Server(_) | Self::Subject(_) => Role::Server,
+        }
+    }
+
+    /// How many connections the worker is to open or to have.
+    #[must_use]
+    pub fn connections(&self) -> ConnCount {
+        match self {
+            Self::Client(client) => client.connections(),
+            Self::Server(server) => server.capacity,
+            Self::Subject(subject) => subject.capacity,
+        }
+    }
+
+    /// Where the server's side is listened at; empty for a client.
+    #[must_use]
+    pub fn listen(&self) -> &[SocketAddrV4] {
+        match self {
+            Self::Client(_) => &[],
+            Self::Server(server) => &server.listen,
+            Self::Subject(subject) => &subject.listen,
+        }
+    }
+
+    /// Whether the server may answer to what clients say. What another server than the lab's own answers is found out.
+    #[must_use]
+    pub const fn answers(&self) -> bool {
+        match self {
+            Self::Client(_) => false,
+            Self::Server(server) => server.service.answers(),
+            Self::Subject(_) => true,
+        }
+    }
+
+    /// Whether the server takes connections out of its accept queue; a client does not.
+    #[must_use]
+    pub const fn accepts(&self) -> bool {
+        match self {
+            Self::Client(_) => false,
+            Self::Server(server) => server.service.accepts(),
+            Self::Subject(_) => true,
         }
     }
 }

@@ -7,8 +7,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use super::probes::Probes;
-use crate::domain::{HostIndex, Sample, WorkerId};
+use super::probes::{Probes, Watched};
+use crate::domain::{HostIndex, Sample, TreeRoot, WorkerId};
 use crate::kernel::clock::thread_cpu_time;
 
 /// Takes every sample, on the observer's thread.
@@ -93,6 +93,11 @@ impl Observer {
         self.order(Order::WatchProcess(worker, pid));
     }
 
+    /// The same for the processes of a server that is not the lab's own: their sum stands for the worker.
+    pub fn watch_tree(&self, worker: WorkerId, root: TreeRoot) {
+        self.order(Order::WatchTree(worker, root));
+    }
+
     /// Samples tell no more of the process of `worker`.
     pub fn forget_process(&self, worker: WorkerId) {
         self.order(Order::ForgetProcess(worker));
@@ -151,6 +156,7 @@ enum Order {
     WatchNamespace(HostIndex, PathBuf),
     ForgetNamespace(HostIndex),
     WatchProcess(WorkerId, u32),
+    WatchTree(WorkerId, TreeRoot),
     ForgetProcess(WorkerId),
     WatchCgroup(WorkerId, String),
     ForgetCgroup(WorkerId),
@@ -191,7 +197,7 @@ impl Watch {
             match inbox.recv_timeout(wait) {
                 Ok(order) => self.obey(order),
                 Err(RecvTimeoutError::Timeout) => {
-                    self.sample();
+                    self.sample(false);
                     let next = self.ticks.after(Instant::now());
                     self.missed += next.saturating_sub(tick + 1);
                     tick = next;
@@ -216,7 +222,10 @@ impl Watch {
                 self.probes.namespaces.remove(&host);
             }
             Order::WatchProcess(worker, pid) => {
-                self.probes.processes.insert(worker, pid);
+                self.probes.processes.insert(worker, Watched::Process(pid));
+            }
+            Order::WatchTree(worker, root) => {
+                self.probes.processes.insert(worker, Watched::Tree(root));
             }
             Order::ForgetProcess(worker) => {
                 self.probes.processes.remove(&worker);
@@ -228,15 +237,15 @@ impl Watch {
                 self.probes.cgroups.remove(&worker);
             }
             Order::SampleNow(answer) => {
-                let sample = self.sample();
+                let sample = self.sample(true);
                 // Whoever asked may have given up meanwhile.
                 let _ = answer.send(sample);
             }
         }
     }
 
-    fn sample(&mut self) -> Sample {
-        let sample = self.probes.sample(self.samples, self.ticks.origin);
+    fn sample(&mut self, mark: bool) -> Sample {
+        let sample = self.probes.sample(self.samples, self.ticks.origin, mark);
         self.samples += 1;
         (self.sink)(sample.clone());
         sample

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::domain::{
-    CgroupSample, HostIndex, NamespaceSample, ProcessSample, Reading, Sample, WorkerGap, WorkerId,
+    CgroupSample, HostIndex, NamespaceSample, ProcessSample, Reading, Sample, TreeRoot, TreeSample,
+    WorkerGap, WorkerId,
 };
 use crate::kernel::cgroup::MemoryHierarchy;
 use crate::kernel::clock::thread_cpu_time;
@@ -18,13 +19,22 @@ pub(super) struct Probes {
     /// Network namespaces, by the directory that tells of them.
     pub(super) namespaces: BTreeMap<HostIndex, PathBuf>,
     /// Processes of workers.
-    pub(super) processes: BTreeMap<WorkerId, u32>,
+    pub(super) processes: BTreeMap<WorkerId, Watched>,
     /// Control groups of workers.
     pub(super) cgroups: BTreeMap<WorkerId, String>,
     proc: Procfs,
     caches: CacheNames,
     hierarchy: Result<MemoryHierarchy, String>,
     log: Result<KernelLog, String>,
+}
+
+/// What stands for a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Watched {
+    /// A process of the lab's own.
+    Process(u32),
+    /// The processes of a server that is not.
+    Tree(TreeRoot),
 }
 
 impl Probes {
@@ -43,14 +53,15 @@ impl Probes {
     }
 
     /// One look at everything. What costs most time comes last, so that memory and sockets belong to the same moment.
-    pub(super) fn sample(&mut self, number: u64, origin: Instant) -> Sample {
+    /// At a mark more is read that takes longer.
+    pub(super) fn sample(&mut self, number: u64, origin: Instant, mark: bool) -> Sample {
         let began = Instant::now();
         let memory = self.proc.meminfo().into();
         let per_cpu_free = self.proc.per_cpu_free().into();
         let slabs = Reading::from(self.proc.slabs(&self.caches));
         let other_slabs = slabs.clone().map(|slabs| slabs.others);
         let slabs = slabs.map(|slabs| slabs.of_connections);
-        let (processes, process_gaps) = self.processes();
+        let (processes, process_gaps, trees) = self.processes(mark);
         let namespaces = self.namespaces();
         let (cgroups, cgroup_gaps) = self.cgroups();
         let cpu = self.proc.cpu().into();
@@ -75,6 +86,7 @@ impl Probes {
             host_conntrack,
             namespaces,
             processes,
+            trees,
             cgroups,
             process_gaps,
             cgroup_gaps,
@@ -98,13 +110,32 @@ impl Probes {
 
     /// What each process uses, and why others tell nothing. That one is gone is a reason too: whoever started it tells
     /// how it ended.
-    fn processes(&mut self) -> (Vec<ProcessSample>, Vec<WorkerGap>) {
+    fn processes(
+        &mut self,
+        mark: bool,
+    ) -> (
+        Vec<ProcessSample>,
+        Vec<WorkerGap>,
+        Vec<(WorkerId, TreeSample)>,
+    ) {
         let proc = &mut self.proc;
-        apart(
-            self.processes
-                .iter()
-                .map(|(worker, pid)| (*worker, proc.process(*worker, *pid))),
-        )
+        let mut trees = Vec::new();
+        let of_workers = self
+            .processes
+            .iter()
+            .map(|(worker, process)| match process {
+                Watched::Process(pid) => (*worker, proc.process(*worker, *pid)),
+                Watched::Tree(root) => {
+                    let read = proc.tree_sample(*worker, *root, mark);
+                    let sum = read.map(|(sum, tree)| {
+                        trees.push((*worker, tree));
+                        sum
+                    });
+                    (*worker, sum)
+                }
+            });
+        let (samples, gaps) = apart(of_workers);
+        (samples, gaps, trees)
     }
 
     /// What each control group tells, and why others tell nothing.

@@ -75,8 +75,5 @@ impl Plan {
 }
 
 fn capacity(worker: &WorkerSpec) -> ConnCount {
-    match worker {
-        WorkerSpec::Client(client) => client.connections(),
-        WorkerSpec::Server(server) => server.capacity,
-    }
+    worker.connections()
 }

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use ipnet::Ipv4Net;
 
 use super::{HostPlan, Interface};
-use crate::domain::{HostFacts, HostIndex, PlaceKind, PlaceMaking};
+use crate::domain::{HostFacts, HostIndex, PlaceKind, PlaceMaking, Subject};
 use crate::scenario::{ClientGroup, Scenario};
 
 /// The lab's range: RFC 2544, section C.2.2.
@@ -128,8 +128,12 @@ fn on_loopback(scenario: &Scenario) -> Result<Layout, NoRoom> {
             taken: Vec::new(),
         });
     }
-    let servers = consecutive(LOOPBACK_SERVER, scenario.server.addresses);
-    let listen = with_ports(&servers, &scenario.server.ports);
+    let listen = if let Some(Subject::Target { address }) = scenario.server.subject {
+        vec![address]
+    } else {
+        let servers = consecutive(LOOPBACK_SERVER, scenario.server.addresses);
+        with_ports(&servers, &scenario.server.ports)
+    };
     let mut sources = (u32::from(LOOPBACK_SOURCES)..).map(Ipv4Addr::from);
     let clients = client_hosts(scenario)
         .map(|group| {

@@ -106,7 +106,7 @@ fn sum(sizes: &ObjectSizes, names: &[&str]) -> f64 {
 fn server_kernel(scenario: &Scenario, sizes: &ObjectSizes) -> f64 {
     if scenario.server.service.accepts() {
         let server = &scenario.server;
-        let watches = server.engine.server_cost(server.service).watches;
+        let watches = server.cost().watches;
         sizes.bytes_of(SOCKET)
             + sum(sizes, &OWNED)
             + watches as f64 * sum(sizes, &WATCHED)
@@ -128,9 +128,7 @@ fn client_kernel(scenario: &Scenario, sizes: &ObjectSizes, sources: u64) -> f64 
 }
 
 fn user(scenario: &Scenario) -> f64 {
-    let server = &scenario.server;
-    server.engine.server_cost(server.service).user_bytes
-        + scenario.client_engine.client_cost().user_bytes
+    scenario.server.cost().user_bytes + scenario.client_engine.client_cost().user_bytes
 }
 
 /// Slots of descriptor tables: 8 bytes and 3 bits each, the table a power of two large (`alloc_fdtable`, `fs/file.c`).

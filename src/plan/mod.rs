@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::domain::{
     Binding, BudgetRow, ClientSpec, ConnCount, ConnRate, DescriptorTables, Ends, HostFacts,
     HostIndex, NetworkDriver, PlaceChoice, PlaceKind, PlannedWorker, PortChoice, ServerSpec, Shard,
-    Shortfall, Stage, WorkerId, WorkerSpec,
+    Shortfall, Stage, SubjectSpec, WorkerId, WorkerSpec,
 };
 use crate::scenario::{NetworkWish, PlaceWish, Scenario};
 use budget::{Checked, Ground};
@@ -26,7 +26,7 @@ use layout::{Layout, NoRoom};
 pub use containers::ContainerBounds;
 pub use layout::LAB_RANGE;
 pub use model::{HostPlan, Interface, Plan, SettingsPlan, VethPair};
-pub use place::{DockerSupport, PlaceDecision, PlaceRefusal, choose_place};
+pub use place::{DockerSupport, PlaceDecision, PlaceRefusal, choose_place, choose_place_of};
 pub use shards::PORTS_PER_SOURCE;
 pub use text::{Emit, emit};
 
@@ -303,7 +303,7 @@ fn workers(
     target: ConnCount,
 ) -> Vec<PlannedWorker> {
     let server = &scenario.server;
-    let spec = WorkerSpec::Server(ServerSpec {
+    let own = || ServerSpec {
         engine: server.engine,
         listen: layout.listen.clone(),
         backlog: server.backlog,
@@ -312,7 +312,17 @@ fn workers(
         keepalive: server.keepalive,
         tables: scenario.descriptor_tables,
         capacity: target,
-    });
+    };
+    let spec = match &server.subject {
+        None => WorkerSpec::Server(own()),
+        Some(subject) => WorkerSpec::Subject(SubjectSpec {
+            subject: subject.clone(),
+            listen: layout.listen.clone(),
+            capacity: target,
+            container_pid: None,
+            ready_seconds: ready_seconds(server.ready_within),
+        }),
+    };
     let mut workers = vec![PlannedWorker {
         id: WorkerId::SERVER,
         host: HostIndex::SERVER,
@@ -349,6 +359,12 @@ fn workers(
         });
     }
     workers
+}
+
+/// Whole seconds, at least one.
+fn ready_seconds(within: Option<std::time::Duration>) -> u32 {
+    let within = within.unwrap_or(crate::scenario::ServerPart::READY_WITHIN);
+    u32::try_from(within.as_secs().max(1)).unwrap_or(u32::MAX)
 }
 
 /// Threads that dial at the same time in each of several clients: together one for each processor. A single client knows

@@ -110,8 +110,26 @@ impl Plan {
     pub fn server(&self) -> Option<(WorkerId, &crate::domain::ServerSpec)> {
         self.workers.iter().find_map(|worker| match &worker.spec {
             WorkerSpec::Server(server) => Some((worker.id, server)),
-            WorkerSpec::Client(_) => None,
+            WorkerSpec::Client(_) | WorkerSpec::Subject(_) => None,
         })
+    }
+
+    /// The server that is not the lab's own, where the run has one.
+    #[must_use]
+    pub fn subject(&self) -> Option<&crate::domain::SubjectSpec> {
+        self.workers.iter().find_map(|worker| match &worker.spec {
+            WorkerSpec::Subject(subject) => Some(subject),
+            WorkerSpec::Client(_) | WorkerSpec::Server(_) => None,
+        })
+    }
+
+    /// Where clients connect to.
+    #[must_use]
+    pub fn listen(&self) -> &[std::net::SocketAddrV4] {
+        self.workers
+            .iter()
+            .find(|worker| worker.id.is_server())
+            .map_or(&[], |worker| worker.spec.listen())
     }
 
     /// The workers that run on `host`.

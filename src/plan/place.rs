@@ -4,8 +4,8 @@
 use serde::Serialize;
 
 use super::network::choose_network;
-use crate::domain::{HostFacts, PlaceChoice, PlaceKind, PlaceMaking};
-use crate::scenario::{NetworkWish, PlaceWish};
+use crate::domain::{HostFacts, PlaceChoice, PlaceKind, PlaceMaking, Subject};
+use crate::scenario::{NetworkWish, PlaceWish, Scenario};
 
 /// Which places this program can make at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +92,87 @@ fn choose(
     }
     let (how, why) = loopback(facts);
     Ok(decision(PlaceKind::Loopback, how, why, why_not))
+}
+
+/// Chooses the place of a scenario: for a server that is not the lab's own, where that server is.
+///
+/// # Errors
+/// As [`choose_place`], and when the place that was asked for does not go with the server.
+pub fn choose_place_of(
+    scenario: &Scenario,
+    facts: &HostFacts,
+    docker: DockerSupport,
+) -> Result<PlaceDecision, PlaceRefusal> {
+    let Some(subject) = &scenario.server.subject else {
+        return choose_place(scenario.place, scenario.network, facts, docker);
+    };
+    let asked = match scenario.place {
+        PlaceWish::Auto => None,
+        PlaceWish::Only(place) => Some(place),
+    };
+    let refuse = |place: PlaceKind, why: &str, cure: &str| PlaceRefusal {
+        place,
+        why: why.to_owned(),
+        cure: cure.to_owned(),
+    };
+    let of_subject = |how: PlaceMaking, place: PlaceKind, why: String| PlaceDecision {
+        how,
+        choice: PlaceChoice {
+            place,
+            asked: true,
+            why,
+            why_not: Vec::new(),
+            network: None,
+        },
+    };
+    match (subject, asked) {
+        (Subject::Command(_), None) => {
+            let (how, why) = loopback(facts);
+            Ok(of_subject(how, PlaceKind::Loopback, why))
+        }
+        (Subject::Command(_), Some(PlaceKind::Docker)) => Err(refuse(
+            PlaceKind::Docker,
+            "a command is started on this machine, not in a container",
+            "name an image that has it (server.image, --image), or use --place netns",
+        )),
+        (Subject::Command(_), Some(_)) => {
+            choose_place(scenario.place, scenario.network, facts, docker)
+        }
+        (Subject::Image(_), None | Some(PlaceKind::Docker)) => {
+            let (_, why) = docker_offer(facts, docker).map_err(|(why, cure)| PlaceRefusal {
+                place: PlaceKind::Docker,
+                why,
+                cure,
+            })?;
+            let why = format!("an image runs in a container; {why}");
+            Ok(of_subject(PlaceMaking::Container, PlaceKind::Docker, why))
+        }
+        (Subject::Image(_), Some(place)) => Err(refuse(
+            place,
+            "an image runs in a container",
+            "leave the place out",
+        )),
+        (Subject::Process { pid }, None) => Ok(of_subject(
+            PlaceMaking::Joined { pid: *pid },
+            PlaceKind::Host,
+            format!("the network namespace that process {pid} is in"),
+        )),
+        (Subject::Process { .. }, Some(place)) => Err(refuse(
+            place,
+            "a process is measured in the network namespace that it is in",
+            "leave the place out",
+        )),
+        (Subject::Target { address }, None | Some(PlaceKind::Host)) => Ok(of_subject(
+            PlaceMaking::HostLoopback,
+            PlaceKind::Host,
+            format!("{address} is reached from this network namespace"),
+        )),
+        (Subject::Target { .. }, Some(place)) => Err(refuse(
+            place,
+            "a server that runs already is reached from where the runner is",
+            "leave the place out",
+        )),
+    }
 }
 
 const fn decision(

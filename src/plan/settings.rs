@@ -44,7 +44,7 @@ pub(super) fn settings(
             reason: "the scenario says so".to_owned(),
         })
         .collect();
-    if how == PlaceMaking::HostLoopback {
+    if how.is_found() {
         if !scenario.namespace_settings.is_empty() {
             notes.push(
                 "settings.namespace is not applied: on the host's own loopback there is no namespace of ours, and no setting of the host is changed for it".to_owned(),
@@ -60,7 +60,10 @@ pub(super) fn settings(
         PlaceMaking::Netns { .. } | PlaceMaking::PrivateLoopback { .. } => {
             Some(hash_entries(target))
         }
-        PlaceMaking::Docker | PlaceMaking::HostLoopback => None,
+        PlaceMaking::Docker
+        | PlaceMaking::HostLoopback
+        | PlaceMaking::Joined { .. }
+        | PlaceMaking::Container => None,
     };
     SettingsPlan {
         namespace: namespace(scenario, target),
@@ -75,18 +78,23 @@ fn namespace(scenario: &Scenario, target: ConnCount) -> Vec<SettingChange> {
     } else {
         target.count().max(QUEUE)
     };
-    let mut wanted = vec![
-        change(
-            "net.core.somaxconn",
-            SettingValue::AtLeast(queue),
-            "the accept queue holds the lesser of it and the backlog",
-        ),
-        change(
-            "net.ipv4.tcp_max_syn_backlog",
-            SettingValue::AtLeast(QUEUE),
-            "handshakes under way, before SYN cookies replace them",
-        ),
-    ];
+    // What a server that is not the lab's own meets is what its user would have, unless the scenario says otherwise.
+    let own = scenario.server.subject.is_none();
+    let mut wanted = Vec::new();
+    if own {
+        wanted.extend([
+            change(
+                "net.core.somaxconn",
+                SettingValue::AtLeast(queue),
+                "the accept queue holds the lesser of it and the backlog",
+            ),
+            change(
+                "net.ipv4.tcp_max_syn_backlog",
+                SettingValue::AtLeast(QUEUE),
+                "handshakes under way, before SYN cookies replace them",
+            ),
+        ]);
+    }
     if scenario
         .clients
         .iter()

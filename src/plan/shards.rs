@@ -60,10 +60,12 @@ fn usable_ports(choice: PortChoice, how: PlaceMaking, net: &NetFacts) -> PortRan
             _,
             PlaceMaking::Docker | PlaceMaking::Netns { .. } | PlaceMaking::PrivateLoopback { .. },
         ) => PortRange::UNPRIVILEGED,
-        (_, PlaceMaking::HostLoopback) => net.port_range.present().copied().unwrap_or_else(|| {
-            PortRange::new(KERNEL_DEFAULT_PORTS.0, KERNEL_DEFAULT_PORTS.1)
-                .expect("the kernel's default is a range")
-        }),
+        (_, PlaceMaking::HostLoopback | PlaceMaking::Joined { .. } | PlaceMaking::Container) => {
+            net.port_range.present().copied().unwrap_or_else(|| {
+                PortRange::new(KERNEL_DEFAULT_PORTS.0, KERNEL_DEFAULT_PORTS.1)
+                    .expect("the kernel's default is a range")
+            })
+        }
     }
 }
 

@@ -141,7 +141,7 @@ fn clients(plan: &Plan) -> Vec<&ClientSpec> {
         .iter()
         .filter_map(|worker| match &worker.spec {
             WorkerSpec::Client(client) => Some(client),
-            WorkerSpec::Server(_) => None,
+            WorkerSpec::Server(_) | WorkerSpec::Subject(_) => None,
         })
         .collect()
 }

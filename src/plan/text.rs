@@ -97,6 +97,14 @@ impl Plan {
                         ),
                     );
                 }
+                WorkerSpec::Subject(subject) => {
+                    let ports: Vec<String> =
+                        subject.listen.iter().map(ToString::to_string).collect();
+                    line(
+                        &mut *out,
+                        format_args!("  {:<10} {} at {}", name, subject.subject, ports.join(", ")),
+                    );
+                }
                 WorkerSpec::Client(client) => {
                     let sources: Vec<Ipv4Addr> =
                         client.shards.iter().map(|shard| shard.source).collect();
@@ -137,7 +145,7 @@ impl Plan {
             .iter()
             .filter_map(|worker| match &worker.spec {
                 WorkerSpec::Client(client) => Some(client.shards.iter().map(|shard| shard.count)),
-                WorkerSpec::Server(_) => None,
+                WorkerSpec::Server(_) | WorkerSpec::Subject(_) => None,
             })
             .flatten()
             .collect();
@@ -303,6 +311,7 @@ fn limits(plan: &Plan) -> String {
     let one_table = |worker: &PlannedWorker| match &worker.spec {
         WorkerSpec::Client(client) => client.tables == DescriptorTables::One,
         WorkerSpec::Server(server) => server.tables == DescriptorTables::One,
+        WorkerSpec::Subject(_) => false,
     };
     let need = plan
         .budget

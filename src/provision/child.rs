@@ -13,18 +13,15 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::control::{CodecError, Command, Event, LineReader, write_line};
-use crate::domain::{RunId, WorkerId};
+use crate::control::{
+    CodecError, Command, Event, LineReader, RUN_VARIABLE, RUNNER_VARIABLE, USERS_VARIABLES,
+    write_line,
+};
+use crate::domain::{PlannedWorker, RunId, WorkerId, WorkerSpec};
 use crate::kernel::identity::ProcessIdentity;
 use crate::kernel::sys::process::ProcessHandle;
 
 use super::{ExitReport, FromWorker, HEARTBEAT, Inbox, ProvisionError, Remote, WorkerHandle};
-
-/// The variable in a worker's environment that says which run it belongs to: how `c1m clean` knows an orphan.
-pub const RUN_VARIABLE: &str = "C1M_RUN";
-
-/// The variable in a worker's environment that says who its runner is: the text of a [`ProcessIdentity`].
-pub const RUNNER_VARIABLE: &str = "C1M_RUNNER";
 
 /// The variable that chooses a worker's allocator (`src/kernel/sys/allocator.rs`). The runner hands its own on.
 pub(crate) const ALLOCATOR_VARIABLE: &str = "C1M_ALLOCATOR";
@@ -61,7 +58,17 @@ impl WorkerProgram {
     }
 
     /// Starts it in the namespaces of the calling thread.
-    pub(super) fn start(&self, worker: WorkerId, run: &RunId) -> Result<Child, ProvisionError> {
+    pub(super) fn start(
+        &self,
+        planned: &PlannedWorker,
+        run: &RunId,
+    ) -> Result<Child, ProvisionError> {
+        let worker = planned.id;
+        // A server that is not the lab's own gets some of the user's environment from its worker.
+        let of_user: &[&str] = match planned.spec {
+            WorkerSpec::Subject(_) => &USERS_VARIABLES,
+            WorkerSpec::Client(_) | WorkerSpec::Server(_) => &[],
+        };
         let mut command = std::process::Command::new(&self.path);
         command
             .args(&self.arguments)
@@ -71,6 +78,7 @@ impl WorkerProgram {
             .envs(
                 KEPT_VARIABLES
                     .iter()
+                    .chain(of_user)
                     .filter_map(|name| std::env::var_os(name).map(|value| (*name, value))),
             )
             .stdin(Stdio::piped())
@@ -138,6 +146,7 @@ impl WorkerChild {
         let handle = ChildHandle {
             child: Arc::clone(&watched),
             commands: Some(Arc::new(commands)),
+            group: None,
         };
         if let Err(error) =
             spawn_named("commands", worker, move || write_commands(stdin, &to_write))
@@ -256,6 +265,15 @@ pub(super) fn end_all(children: &[Arc<WorkerChild>]) -> Vec<ProvisionError> {
 pub(super) struct ChildHandle {
     child: Arc<WorkerChild>,
     commands: Option<Arc<Sender<Command>>>,
+    /// The memory control group that stands for it.
+    group: Option<String>,
+}
+
+impl ChildHandle {
+    /// The same with the memory control group that stands for it.
+    pub(super) fn with_group(self, group: Option<String>) -> Self {
+        Self { group, ..self }
+    }
 }
 
 impl WorkerHandle for ChildHandle {
@@ -281,6 +299,10 @@ impl WorkerHandle for ChildHandle {
 
     fn pid(&self) -> Option<u32> {
         Some(self.child.pid)
+    }
+
+    fn cgroup(&self) -> Option<String> {
+        self.group.clone()
     }
 
     fn kill(&mut self) {

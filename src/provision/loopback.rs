@@ -43,7 +43,7 @@ impl Testbed for HostLoopback {
         worker: &PlannedWorker,
         inbox: Inbox,
     ) -> Result<Box<dyn WorkerHandle>, ProvisionError> {
-        let child = self.program.start(worker.id, &self.run)?;
+        let child = self.program.start(worker, &self.run)?;
         let (watched, handle) = WorkerChild::watch(worker.id, child, inbox)?;
         self.children.push(watched);
         Ok(Box::new(handle))

@@ -2,6 +2,7 @@
 
 mod child;
 pub mod docker;
+mod joined;
 mod links;
 mod loopback;
 mod netns;
@@ -19,7 +20,7 @@ use crate::host::Tuning;
 use crate::plan::Plan;
 
 pub(crate) use child::ALLOCATOR_VARIABLE;
-pub use child::{RUN_VARIABLE, RUNNER_VARIABLE, WorkerProgram};
+pub use child::WorkerProgram;
 pub use docker::remove_object;
 pub use orphans::{Orphan, Orphans, orphans};
 pub use user::{enter_user_namespace, user_namespace_allowed};
@@ -63,6 +64,8 @@ pub fn up_with(
         PlaceMaking::PrivateLoopback { .. } | PlaceMaking::Netns { .. } => {
             Ok(Box::new(netns::Namespaces::up(plan, run, program)?))
         }
+        PlaceMaking::Joined { pid } => Ok(Box::new(joined::Joined::up(pid, run, program)?)),
+        PlaceMaking::Container => docker::up_subject(plan, run, program),
     }
 }
 
@@ -184,6 +187,11 @@ pub trait Testbed: Send {
     /// # Errors
     /// When the namespace cannot be entered.
     fn enter(&self, host: HostIndex, work: Box<dyn FnOnce() + Send>) -> Result<(), ProvisionError>;
+
+    /// The first process of the container that was started from an image, where the place has one.
+    fn container_pid(&self) -> Option<u32> {
+        None
+    }
 
     /// A path below which the files of `/proc/net` of that host can be read from any thread, such as `/proc/1234/net`;
     /// absent while none is known.

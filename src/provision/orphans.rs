@@ -7,13 +7,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::control::{RUN_VARIABLE, RUNNER_VARIABLE, SUBJECT_VARIABLE};
 use crate::domain::RunId;
 use crate::kernel::identity::{self, Life, ProcessIdentity};
 use crate::kernel::sys::process::ProcessHandle;
 use crate::kernel::sys::userns;
 
-use super::child::RUNNER_VARIABLE;
-use super::{ProvisionError, RUN_VARIABLE, Unsure};
+use super::{ProvisionError, Unsure};
 
 /// A worker without a runner.
 #[derive(Debug)]
@@ -112,9 +112,14 @@ fn find(proc: &Path) -> io::Result<Orphans> {
 fn worker(proc: &Path, pid: u32, own: &Seen) -> Option<(RunId, Life)> {
     let seen = Seen::of(&proc.join(pid.to_string())).ok()?;
     let (run, runner) = (seen.run?, seen.runner?);
-    let is_ours = seen.uid == userns::effective_uid()
-        && seen.pid_namespace == own.pid_namespace
-        && seen.program == own.program;
+    let user = userns::effective_uid();
+    // A server that a run has started is any program, and runs as another user where root has said so.
+    let is_ours = seen.pid_namespace == own.pid_namespace
+        && if seen.subject {
+            seen.uid == user || user == 0
+        } else {
+            seen.uid == user && seen.program == own.program
+        };
     is_ours.then(|| {
         let life = ProcessIdentity::parse(&runner).map_or_else(
             || {
@@ -135,6 +140,8 @@ struct Seen {
     program: PathBuf,
     pid_namespace: PathBuf,
     run: Option<RunId>,
+    /// Whether it is of a server that a run has started and that is not the lab's own.
+    subject: bool,
     /// What it says of its runner.
     runner: Option<String>,
 }
@@ -148,6 +155,7 @@ impl Seen {
             uid: folder.metadata()?.uid(),
             program: PathBuf::from(name.trim_end_matches(REPLACED)),
             pid_namespace: folder.join("ns/pid").read_link()?,
+            subject: variable(&environment, SUBJECT_VARIABLE).is_some(),
             run: variable(&environment, RUN_VARIABLE).and_then(RunId::parse),
             runner: variable(&environment, RUNNER_VARIABLE).map(str::to_owned),
         })

@@ -94,7 +94,7 @@ impl Report {
                 .iter()
                 .map(|worker| match &worker.planned.spec {
                     WorkerSpec::Client(client) => u64::from(client.in_flight),
-                    WorkerSpec::Server(_) => 0,
+                    WorkerSpec::Server(_) | WorkerSpec::Subject(_) => 0,
                 });
             each.sum()
         })

@@ -310,6 +310,13 @@ impl<'a> Conductor<'a> {
                 }
                 self.log.event(RunEvent::Lost { worker: from, note });
             }
+            Event::Subject { facts } => self.log.event(RunEvent::Subject { facts }),
+            Event::Output { text } => {
+                let written = self.log.directory().worker_log(from, &text);
+                self.log.remember(written);
+                self.log.event(RunEvent::Output { text });
+            }
+            Event::Accepting { state } => self.log.event(RunEvent::Accepting { state }),
             Event::Warning { text } => self.warn(format!("{from}: {text}")),
             Event::Fatal { error, hint } => self.log.event(RunEvent::Failed {
                 error: format!("{from}: {error}"),

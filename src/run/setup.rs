@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use super::conductor::{Conductor, Heed, Stop, Waited};
 use super::workers::{Milestone, Worker};
 use crate::control::Command;
-use crate::domain::{HostIndex, Mark, Phase, RunEvent, RunId, Settling, Stage};
+use crate::domain::{
+    HostIndex, Mark, Phase, RunEvent, RunId, Settling, Stage, SubjectSpec, WorkerSpec,
+};
 use crate::host::Tuning;
 use crate::observe::{
     Observer, ObserverConfig, SETTLING_PAUSE, SETTLING_TAKES_AT_MOST, SETTLING_TURN, Stillness,
@@ -97,7 +99,16 @@ impl Conductor<'_> {
             };
             let handle = testbed.spawn(planned, inbox)?;
             let mut worker = Worker::new(planned.id, &planned.spec, handle);
-            worker.send(&Command::start(planned.spec.clone()));
+            let spec = match (&planned.spec, testbed.container_pid()) {
+                (WorkerSpec::Subject(subject), pid) if pid.is_some() => {
+                    WorkerSpec::Subject(SubjectSpec {
+                        container_pid: pid,
+                        ..subject.clone()
+                    })
+                }
+                (spec, _) => spec.clone(),
+            };
+            worker.send(&Command::start(spec));
             self.guard.watch_worker(planned.id, worker.remote());
             self.workers.push(worker);
             if planned.id.is_server() {
@@ -175,16 +186,28 @@ impl Conductor<'_> {
                 observer.watch_namespace(host, files);
             }
         }
+        let mut unseen = false;
         for worker in &self.workers {
-            if let Some(pid) = worker.pid() {
-                observer.watch_process(worker.id, pid);
+            match (&worker.subject, worker.pid()) {
+                (Some(facts), _) => match facts.tree {
+                    Some(root) => observer.watch_tree(worker.id, root),
+                    None => unseen = true,
+                },
+                (None, Some(pid)) => observer.watch_process(worker.id, pid),
+                (None, None) => {}
             }
             if let Some(group) = worker.cgroup() {
-                self.guard.watch_cgroup(worker.id, group.clone());
+                // A server that is not the lab's own may meet the limit of its group: that is what is measured.
+                if worker.subject.is_none() {
+                    self.guard.watch_cgroup(worker.id, group.clone());
+                }
                 observer.watch_cgroup(worker.id, group);
             }
         }
         self.observer = Some(observer);
+        if unseen {
+            self.warn("the server's processes were not found: its own memory, descriptors and CPU are not observed");
+        }
         self.settle_at_baseline();
         self.mark(Mark::Baseline);
     }

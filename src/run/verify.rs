@@ -32,9 +32,7 @@ impl Conductor<'_> {
 
     /// Whether the server takes connections out of its accept queue and answers.
     pub(super) fn server_accepts(&self) -> bool {
-        self.plan
-            .server()
-            .is_some_and(|(_, server)| server.service.answers())
+        self.plan.workers.iter().any(|worker| worker.spec.answers())
     }
 
     pub(super) fn server_established(&self) -> ConnCount {
@@ -43,10 +41,7 @@ impl Conductor<'_> {
     }
 
     pub(super) fn count_both_ends(&mut self) {
-        let Some((_, server)) = self.plan.server() else {
-            return;
-        };
-        let listen: Vec<SocketAddrV4> = server.listen.clone();
+        let listen: Vec<SocketAddrV4> = self.plan.listen().to_vec();
         for host in &self.plan.hosts {
             self.count_host(host.index, &listen);
         }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::control::{Command, Event};
-use crate::domain::{ConnCount, Counters, VerifyReport, WorkerId, WorkerSpec};
+use crate::domain::{
+    AcceptState, ConnCount, Counters, SubjectFacts, VerifyReport, WorkerId, WorkerSpec,
+};
 use crate::provision::{ExitReport, Remote, WorkerHandle};
 
 /// What a worker has reached. None is ever taken back.
@@ -29,6 +31,10 @@ pub(super) struct Worker {
     reached: BTreeSet<Milestone>,
     pub(super) counters: Counters,
     pub(super) verified: Option<VerifyReport>,
+    /// Of a server that is not the lab's own: what is known of it.
+    pub(super) subject: Option<Box<SubjectFacts>>,
+    /// Of such a server: how far it has accepted.
+    pub(super) accepting: Option<AcceptState>,
     pub(super) exited: Option<ExitReport>,
     pub(super) fatal: Option<(String, Option<String>)>,
     /// Its panic, as it told it before it ended.
@@ -39,14 +45,13 @@ impl Worker {
     pub(super) fn new(id: WorkerId, spec: &WorkerSpec, handle: Box<dyn WorkerHandle>) -> Self {
         Self {
             id,
-            target: match spec {
-                WorkerSpec::Client(client) => client.connections(),
-                WorkerSpec::Server(server) => server.capacity,
-            },
+            target: spec.connections(),
             handle,
             reached: BTreeSet::new(),
             counters: Counters::default(),
             verified: None,
+            subject: None,
+            accepting: None,
             exited: None,
             fatal: None,
             panicked: None,
@@ -119,9 +124,12 @@ impl Worker {
                 self.reached.insert(Milestone::Drained);
             }
             Event::Fatal { error, hint } => self.fatal = Some((error.clone(), hint.clone())),
+            Event::Subject { facts } => self.subject = Some(facts.clone()),
+            Event::Accepting { state } => self.accepting = Some(state.clone()),
             Event::Prepared { .. }
             | Event::ConnectFailed { .. }
             | Event::Lost { .. }
+            | Event::Output { .. }
             | Event::Warning { .. } => {}
         }
     }

@@ -15,6 +15,7 @@ mod schema;
 mod server;
 mod settings;
 mod shipped;
+mod subject;
 mod suggest;
 mod tree;
 mod write;

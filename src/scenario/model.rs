@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    Acceptors, ConnCount, ConnRate, Conversation, DescriptorTables, EngineKind, Keepalive,
-    NetworkDriver, PlaceKind, PortChoice, RemainingOnLoss, ReportFormat, Service, SettingValue,
-    Threshold, VerifyShare,
+    Acceptors, ConnCount, ConnRate, Conversation, DescriptorTables, EngineCost, EngineKind,
+    Keepalive, NetworkDriver, PlaceKind, PortChoice, RemainingOnLoss, ReportFormat, Service,
+    SettingValue, Subject, Threshold, VerifyShare,
 };
 
 /// A scenario with every default applied.
@@ -97,6 +97,12 @@ pub enum NetworkWish {
 /// The server of a scenario.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerPart {
+    /// The server that is measured, where it is not the lab's own. The rest but `ports` then says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
+    /// How long such a server may take until it listens; absent means [`ServerPart::READY_WITHIN`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_within: Option<Duration>,
     /// What accepts.
     pub engine: EngineKind,
     /// How many addresses to listen on, on each of its networks.
@@ -111,6 +117,25 @@ pub struct ServerPart {
     pub service: Service,
     /// `SO_KEEPALIVE` of accepted sockets.
     pub keepalive: Option<Keepalive>,
+}
+
+impl ServerPart {
+    /// How long a server may take until it listens, where the scenario does not say it.
+    pub const READY_WITHIN: Duration = Duration::from_secs(30);
+
+    /// What its end of a connection costs beside the kernel's socket, as far as that is known before a run: of a server
+    /// that is not the lab's own nothing is, but that it has a descriptor and most likely one epoll watch.
+    #[must_use]
+    pub const fn cost(&self) -> EngineCost {
+        match self.subject {
+            Some(_) => EngineCost {
+                user_bytes: 0.0,
+                watches: 1,
+                descriptors: 1,
+            },
+            None => self.engine.server_cost(self.service),
+        }
+    }
 }
 
 /// Client hosts of one kind.

@@ -12,6 +12,16 @@ use crate::domain::{
     check_header_name, check_header_value, check_path, check_status,
 };
 
+/// What the clients say where nobody says it: the echo. To a server that is not the lab's own they say nothing, because it
+/// is not known what it understands.
+pub(super) fn default_protocol(server: &ServerPart) -> Conversation {
+    if server.subject.is_some() {
+        Conversation::Tcp
+    } else {
+        Conversation::Echo
+    }
+}
+
 /// What the clients say. The default is the echo.
 pub(super) fn protocol(raw: Option<&RawProtocol>, wrong: &mut Vec<Contradiction>) -> Conversation {
     match raw {
@@ -31,6 +41,10 @@ pub(super) fn check_protocol(
     server: &ServerPart,
     wrong: &mut Vec<Contradiction>,
 ) {
+    // What another server understands is not known before it is asked.
+    if server.subject.is_some() {
+        return;
+    }
     let what = match protocol {
         Conversation::Tcp | Conversation::Echo => return,
         Conversation::Http(_) => "knows no HTTP",

@@ -134,6 +134,42 @@ pub(super) struct RawServer {
     pub(super) read: Option<Switch>,
     /// `SO_KEEPALIVE` of accepted sockets. Default: no.
     pub(super) keepalive: Option<RawKeepalive>,
+    /// Another server than the lab's own: a program and its arguments, which the run starts and ends. Beside `image`: what
+    /// the container runs.
+    #[schemars(length(min = 1, max = 1000))]
+    pub(super) command: Option<Vec<String>>,
+    /// Another server than the lab's own: an image, of which the run starts a container. It is never pulled.
+    #[schemars(length(min = 1))]
+    pub(super) image: Option<String>,
+    /// Another server than the lab's own: a process that runs already. It is never stopped, and nothing is added to it.
+    #[schemars(range(min = 1, max = 4_194_304))]
+    pub(super) pid: Option<u32>,
+    /// Another server than the lab's own: an address and port that something listens at already, such as
+    /// `127.0.0.1:8080`.
+    pub(super) target: Option<String>,
+    /// Variables of the environment of `command` or `image`.
+    pub(super) environment: Option<BTreeMap<String, String>>,
+    /// The folder that `command` or `image` runs in.
+    pub(super) working_folder: Option<String>,
+    /// The user that `command` or `image` runs as, by name or number.
+    pub(super) user: Option<String>,
+    /// Limits of `command` or `image`.
+    pub(super) limits: Option<RawLimits>,
+    /// The limit of the memory of `command` or `image`, such as 64MiB.
+    pub(super) memory: Option<String>,
+    /// Files and folders of this machine that `image` sees, read only: `/srv/nginx.conf:/etc/nginx/nginx.conf`.
+    pub(super) mounts: Option<Vec<String>>,
+    /// How long `command` or `image` may take until it listens. Default: 30s.
+    pub(super) ready_within: Option<DurationText>,
+}
+
+/// Limits of a server that the run starts.
+#[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLimits {
+    /// `RLIMIT_NOFILE`, soft and hard. Default: the runner's own.
+    #[schemars(range(min = 8, max = 1_073_741_816))]
+    pub(super) nofile: Option<u64>,
 }
 
 /// How many threads wait for connections at the same time.

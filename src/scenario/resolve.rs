@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::contradiction::Contradiction;
 use super::groups::{capacity, check_size, groups, too_few_four_tuples};
-use super::protocol::{check_protocol, protocol};
+use super::protocol::{check_protocol, default_protocol, protocol};
 use super::raw::{
     RawBound, RawNetwork, RawPlace, RawRamp, RawScenario, RawSetting, RawVerify, RawVerifyName,
 };
@@ -52,7 +52,10 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
     );
     let ramp = ramp(raw.ramp.as_ref(), &mut wrong);
     let verify = verify(raw.verify.as_ref(), &mut wrong);
-    let protocol = protocol(raw.protocol.as_ref(), &mut wrong);
+    let protocol = match &raw.protocol {
+        None => default_protocol(&server),
+        Some(_) => protocol(raw.protocol.as_ref(), &mut wrong),
+    };
     check_protocol(&protocol, &server, &mut wrong);
     let client_keepalive = keepalive(clients.keepalive.as_ref(), "clients", &mut wrong);
     if !protocol.asks() && verify != VerifyShare::None && raw.verify.is_some() {

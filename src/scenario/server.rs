@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::ServerPart;
 use super::contradiction::Contradiction;
 use super::raw::{RawAcceptors, RawKeepalive, RawProbes, RawScenario, RawServer};
-use crate::domain::{Acceptors, DescriptorTables, EngineKind, Keepalive, Service};
+use super::subject::subject;
+use crate::domain::{Acceptors, DescriptorTables, EngineKind, Keepalive, Service, Subject};
 
 /// The port of a server that names none.
 const DEFAULT_PORT: u16 = 9000;
@@ -28,7 +29,14 @@ pub(super) fn server(raw: &RawScenario, wrong: &mut Vec<Contradiction>) -> Serve
             ));
         }
     }
+    let subject = subject(&server, wrong);
+    let ports = match &subject {
+        Some(Subject::Target { address }) => vec![address.port()],
+        _ => ports,
+    };
     ServerPart {
+        subject,
+        ready_within: server.ready_within.map(|within| within.0),
         engine: server.engine.unwrap_or(EngineKind::Epoll),
         addresses: server.addresses.unwrap_or(1),
         ports,

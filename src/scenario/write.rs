@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::protocol::ProtocolText;
 use super::{ClientGroup, NetworkWish, PlaceWish, Scenario, ServerPart};
 use crate::domain::{
-    Acceptors, Bound, ConnRate, DescriptorTables, EngineKind, Keepalive, PortChoice,
-    RemainingOnLoss, ReportFormat, Service, SettingValue, Threshold, VerifyShare,
+    Acceptors, Bound, Bytes, ConnRate, DescriptorTables, EngineKind, Keepalive, PortChoice,
+    RemainingOnLoss, ReportFormat, Service, SettingValue, Subject, Threshold, VerifyShare,
 };
 
 /// A scenario with every default applied, as a scenario file.
@@ -54,8 +54,16 @@ struct Ramp {
     connect_timeout: String,
 }
 
+/// The lab's own server, or another one: each has keys that the other has not.
 #[derive(Serialize)]
-struct Server<'s> {
+#[serde(untagged)]
+enum Server<'s> {
+    Own(OwnServer<'s>),
+    Subject(Box<SubjectServer<'s>>),
+}
+
+#[derive(Serialize)]
+struct OwnServer<'s> {
     engine: EngineKind,
     addresses: u32,
     ports: &'s [u16],
@@ -63,6 +71,39 @@ struct Server<'s> {
     acceptors: AcceptorsText,
     service: Service,
     keepalive: KeepaliveText,
+}
+
+#[derive(Default, Serialize)]
+struct SubjectServer<'s> {
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    command: &'s [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<&'s str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+    #[serde(skip_serializing_if = "<[u16]>::is_empty")]
+    ports: &'s [u16],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    environment: Option<&'s BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    working_folder: Option<&'s str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'s str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<Limits>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    mounts: &'s [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ready_within: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Limits {
+    nofile: u64,
 }
 
 #[derive(Serialize)]
@@ -180,7 +221,10 @@ impl<'s> File<'s> {
 
 impl<'s> Server<'s> {
     fn of(server: &'s ServerPart) -> Self {
-        Self {
+        if let Some(subject) = &server.subject {
+            return Self::Subject(Box::new(SubjectServer::of(subject, server)));
+        }
+        Self::Own(OwnServer {
             engine: server.engine,
             addresses: server.addresses,
             ports: &server.ports,
@@ -191,6 +235,49 @@ impl<'s> Server<'s> {
             },
             service: server.service,
             keepalive: keepalive(server.keepalive),
+        })
+    }
+}
+
+impl<'s> SubjectServer<'s> {
+    fn of(subject: &'s Subject, server: &'s ServerPart) -> Self {
+        let ready_within = server.ready_within.map(duration);
+        let memory = |memory: Option<Bytes>| memory.map(|memory| format!("{}B", memory.bytes()));
+        let limits = |nofile: Option<u64>| nofile.map(|nofile| Limits { nofile });
+        match subject {
+            Subject::Command(command) => Self {
+                command: &command.words,
+                ports: &server.ports,
+                environment: Some(&command.environment).filter(|map| !map.is_empty()),
+                working_folder: command.working_folder.as_deref(),
+                user: command.user.as_deref(),
+                limits: limits(command.nofile),
+                memory: memory(command.memory),
+                ready_within,
+                ..Self::default()
+            },
+            Subject::Image(image) => Self {
+                image: Some(&image.image),
+                command: &image.words,
+                ports: &server.ports,
+                environment: Some(&image.environment).filter(|map| !map.is_empty()),
+                working_folder: image.working_folder.as_deref(),
+                user: image.user.as_deref(),
+                limits: limits(image.nofile),
+                memory: memory(image.memory),
+                mounts: &image.mounts,
+                ready_within,
+                ..Self::default()
+            },
+            Subject::Process { pid } => Self {
+                pid: Some(*pid),
+                ports: &server.ports,
+                ..Self::default()
+            },
+            Subject::Target { address } => Self {
+                target: Some(address.to_string()),
+                ..Self::default()
+            },
         }
     }
 }

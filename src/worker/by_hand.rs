@@ -51,7 +51,7 @@ pub fn by_hand(spec: WorkerSpec, preparation: &Preparation) -> Result<(), Worker
     let (commands, inbox) = mpsc::channel();
     let target = match &spec {
         WorkerSpec::Client(client) => client.shards.first().map(|shard| shard.target),
-        WorkerSpec::Server(_) => None,
+        WorkerSpec::Server(_) | WorkerSpec::Subject(_) => None,
     };
     let mut stdout = io::stdout();
     let answers = commands.clone();

@@ -11,6 +11,7 @@ mod panic;
 mod prepare;
 mod report;
 mod server;
+mod subject;
 mod target;
 
 use std::io::{self, Write as _};
@@ -26,6 +27,7 @@ pub use by_hand::{Preparation, by_hand};
 pub use outbox::Outbox;
 pub use panic::abort_on_panic;
 pub use prepare::PrepareError;
+pub use subject::SubjectError;
 pub use target::{Whereabouts, WhereaboutsError, whereabouts};
 
 /// Why a worker could not do its work. It has been told as [`Event::Fatal`] too.
@@ -43,6 +45,9 @@ pub enum WorkerError {
     /// The first command was none that a worker begins with.
     #[error("the first command has to be `prepare` or `start`, not {0:?}")]
     OutOfOrder(Box<Command>),
+    /// The server that is not the lab's own could not be looked after.
+    #[error(transparent)]
+    Subject(#[from] SubjectError),
     /// Memory ran short.
     #[error("every connection was closed before memory ran out: {0}")]
     MemoryShort(String),
@@ -58,6 +63,7 @@ impl WorkerError {
         match self {
             Self::Engine(error) => error.hint(),
             Self::Prepare(error) => error.hint(),
+            Self::Subject(error) => error.hint().map(str::to_owned),
             Self::Version(_) | Self::OutOfOrder(_) | Self::MemoryShort(_) | Self::SetUp(_) => None,
         }
     }
@@ -151,6 +157,7 @@ pub fn run(inbox: &Receiver<Command>, outbox: &Outbox) -> Result<(), WorkerError
     let done = match first_spec(inbox) {
         Ok(None) => Ok(()),
         Ok(Some(WorkerSpec::Server(spec))) => server::run(&spec, inbox, outbox),
+        Ok(Some(WorkerSpec::Subject(spec))) => subject::run(&spec, inbox, outbox),
         Ok(Some(WorkerSpec::Client(spec))) => client::run(&spec, inbox, outbox),
         Err(error) => Err(error),
     };

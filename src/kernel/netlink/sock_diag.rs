@@ -3,7 +3,7 @@
 //! Only sockets in the network namespace of the thread that opens the netlink socket are listed.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 
 use rustix::net::{
@@ -114,6 +114,11 @@ pub struct ListedSocket {
     pub receive_queue: u32,
     /// Bytes not acknowledged yet; of a listening socket its backlog.
     pub send_queue: u32,
+    /// Its own address as it is, an IPv6 one too.
+    pub local_ip: IpAddr,
+    /// The inode of its file. 0 where it has none: a connection that was not accepted yet, or that no process holds any
+    /// more.
+    pub inode: u32,
 }
 
 /// A netlink socket for one list after the other.
@@ -153,16 +158,40 @@ impl SockDiag {
         states: StateSet,
         mut each: impl FnMut(&ListedSocket),
     ) -> Result<(), DiagError> {
+        self.list(family, states, None, &mut each)
+    }
+
+    /// The same for sockets whose own port is `port`: the kernel leaves the others out before it describes them.
+    ///
+    /// # Errors
+    /// As [`SockDiag::for_each`].
+    pub fn for_each_at_port(
+        &mut self,
+        family: Family,
+        states: StateSet,
+        port: u16,
+        mut each: impl FnMut(&ListedSocket),
+    ) -> Result<(), DiagError> {
+        self.list(family, states, Some(port), &mut each)
+    }
+
+    fn list(
+        &mut self,
+        family: Family,
+        states: StateSet,
+        port: Option<u16>,
+        each: &mut impl FnMut(&ListedSocket),
+    ) -> Result<(), DiagError> {
         let failed = |source: io::Error| DiagError::Dump { family, source };
-        send(&self.socket, &request(family, states), SendFlags::empty())
-            .map_err(|errno| failed(errno.into()))?;
+        let request = request(family, states, port);
+        send(&self.socket, &request, SendFlags::empty()).map_err(|errno| failed(errno.into()))?;
         loop {
             let length = match recv(&self.socket, &mut self.buffer[..], RecvFlags::empty()) {
                 Ok((_, length)) => length,
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(errno) => return Err(failed(errno.into())),
             };
-            match fold_piece(&self.buffer[..length], &mut each)? {
+            match fold_piece(&self.buffer[..length], each)? {
                 Progress::More => {}
                 Progress::Done => return Ok(()),
                 Progress::Refused(errno) => {
@@ -181,8 +210,9 @@ enum Progress {
     Refused(i32),
 }
 
-/// The request as it travels: header, then `struct inet_diag_req_v2`.
-fn request(family: Family, states: StateSet) -> [u8; HEADER + REQUEST] {
+/// The request as it travels: header, then `struct inet_diag_req_v2`, whose sockid begins with the own port. A port of 0
+/// stands for every one (`inet_diag_dump_icsk` in `net/ipv4/inet_diag.c`).
+fn request(family: Family, states: StateSet, port: Option<u16>) -> [u8; HEADER + REQUEST] {
     let mut bytes = [0; HEADER + REQUEST];
     let length = u32::try_from(bytes.len()).expect("a request has 72 bytes");
     bytes[0..4].copy_from_slice(&length.to_ne_bytes());
@@ -194,6 +224,7 @@ fn request(family: Family, states: StateSet) -> [u8; HEADER + REQUEST] {
     };
     bytes[HEADER + 1] = TCP;
     bytes[HEADER + 4..HEADER + 8].copy_from_slice(&states.0.to_ne_bytes());
+    bytes[HEADER + 8..HEADER + 10].copy_from_slice(&port.unwrap_or(0).to_be_bytes());
     bytes
 }
 
@@ -238,7 +269,7 @@ fn fold_piece(
 }
 
 /// `struct inet_diag_msg`: family, state, timer, retransmissions; then the sockid: ports at 4, source at 8, destination at
-/// 24; queues at 56 and 60. Nothing for a state that this program does not know.
+/// 24; queues at 56 and 60, the inode at 68. Nothing for a state that this program does not know.
 fn socket(body: &[u8]) -> Option<ListedSocket> {
     let state = TcpState::from_kernel(body[1])?;
     let address = |at: usize| {
@@ -246,20 +277,24 @@ fn socket(body: &[u8]) -> Option<ListedSocket> {
         if body[0] == AF_INET6 {
             let mut whole = [0; 16];
             whole.copy_from_slice(bytes);
-            Ipv6Addr::from(whole)
-                .to_ipv4_mapped()
-                .unwrap_or(Ipv4Addr::UNSPECIFIED)
+            IpAddr::V6(Ipv6Addr::from(whole))
         } else {
-            Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3])
+            IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]))
         }
+    };
+    let mapped = |address: IpAddr| match address {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(address) => address.to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED),
     };
     let port = |at: usize| u16::from_be_bytes([body[at], body[at + 1]]);
     Some(ListedSocket {
         state,
-        local: SocketAddrV4::new(address(8), port(4)),
-        remote: SocketAddrV4::new(address(24), port(6)),
+        local: SocketAddrV4::new(mapped(address(8)), port(4)),
+        remote: SocketAddrV4::new(mapped(address(24)), port(6)),
         receive_queue: u32_at(body, 56),
         send_queue: u32_at(body, 60),
+        local_ip: address(8),
+        inode: u32_at(body, 68),
     })
 }
 

@@ -10,6 +10,7 @@ mod slabinfo;
 mod sockstat;
 mod softnet;
 mod stat;
+mod tree;
 mod zoneinfo;
 
 use std::fs::File;
@@ -26,6 +27,7 @@ use crate::kernel::sysconf::page_size;
 pub use files::OpenFiles;
 pub use process::DescriptorLimits;
 pub use slabinfo::{CacheNames, SlabRow, Slabs};
+pub use tree::ProcessRow;
 
 /// Text of a kernel file that is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

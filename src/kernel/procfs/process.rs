@@ -81,7 +81,7 @@ pub(super) fn descriptor_limits(text: &str) -> Result<DescriptorLimits, Malforme
     })
 }
 
-fn row(text: &str, name: &str) -> Result<u64, Malformed> {
+pub(super) fn row(text: &str, name: &str) -> Result<u64, Malformed> {
     let rest = text
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))

@@ -1,7 +1,7 @@
 //! Processes told by more than their number: a pidfd never means another process, and the pair of number and start time
 //! does not either.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -35,6 +35,14 @@ impl ProcessHandle {
         }
     }
 
+    /// Asks it to end (SIGTERM). Not an error when it is gone already.
+    pub fn terminate(&self) -> io::Result<()> {
+        match rustix::process::pidfd_send_signal(&self.descriptor, Signal::TERM) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     /// Whether it has ended: every thread of it, and so each with its table of descriptors and the sockets in it.
     #[must_use]
     pub fn has_ended(&self) -> bool {
@@ -61,6 +69,89 @@ fn timespec(duration: Duration) -> Timespec {
     Timespec {
         tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX),
         tv_nsec: duration.subsec_nanos().into(),
+    }
+}
+
+/// From now on this process becomes the parent of each descendant whose own parent ends (`PR_SET_CHILD_SUBREAPER`, Linux
+/// 3.4): a program that goes into the background does not get lost.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn adopt_descendants() -> io::Result<()> {
+    let own = rustix::process::getpid();
+    rustix::process::set_child_subreaper(Some(own)).map_err(io::Error::from)
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Its number.
+    pub pid: u32,
+    /// Its exit code, where it exited.
+    pub code: Option<i32>,
+    /// The signal, where one ended it.
+    pub signal: Option<i32>,
+}
+
+/// A child of this process that has ended and was not waited for yet, adopted ones too; nothing where there is none now.
+/// Takes the status of a [`std::process::Child`] as well, which then cannot be waited for any more.
+#[must_use]
+pub fn reap() -> Option<Ended> {
+    loop {
+        match rustix::process::wait(rustix::process::WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) => {
+                return Some(Ended {
+                    pid: pid.as_raw_pid().unsigned_abs(),
+                    code: status.exit_status(),
+                    signal: status.terminating_signal(),
+                });
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(None) | Err(_) => return None,
+        }
+    }
+}
+
+/// What a program gets before it is executed.
+#[derive(Debug, Default)]
+pub struct Confinement {
+    /// `RLIMIT_NOFILE`, soft and hard.
+    pub nofile: Option<u64>,
+    /// The open `cgroup.procs` of the control groups that it is to be in.
+    pub groups: Vec<File>,
+}
+
+/// Has the kernel end the program with the thread that starts it (SIGKILL, `PR_SET_PDEATHSIG`), whatever ends that thread,
+/// and confines it. Programs that it starts in turn end on their own.
+pub fn end_with_this_thread(command: &mut std::process::Command, confinement: Confinement) {
+    use std::os::unix::process::CommandExt as _;
+    let parent = rustix::process::getpid();
+    let bind = move || {
+        for group in &confinement.groups {
+            // 0 stands for the process that writes (`cgroup_procs_write` in `kernel/cgroup/cgroup.c`).
+            rustix::io::write(group, b"0")?;
+        }
+        if let Some(limit) = confinement.nofile {
+            rustix::process::setrlimit(
+                rustix::process::Resource::Nofile,
+                rustix::process::Rlimit {
+                    current: Some(limit),
+                    maximum: Some(limit),
+                },
+            )?;
+        }
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // The parent may have ended before the call, and then no signal comes.
+        if rustix::process::getppid() == Some(parent) {
+            Ok(())
+        } else {
+            Err(rustix::io::Errno::PIPE.into())
+        }
+    };
+    // SAFETY: between fork and exec only write(2), setrlimit(2), prctl(2) and getppid(2) are called. They are system calls,
+    // and the closure allocates nothing: what it uses was made before.
+    unsafe {
+        command.pre_exec(bind);
     }
 }
 

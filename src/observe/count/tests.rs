@@ -11,6 +11,8 @@ fn socket(local: &str, remote: &str) -> ListedSocket {
         remote: remote.parse().unwrap(),
         receive_queue: 0,
         send_queue: 0,
+        local_ip: Ipv4Addr::LOCALHOST.into(),
+        inode: 1,
     }
 }
 

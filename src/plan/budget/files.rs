@@ -9,11 +9,7 @@ use crate::domain::{
 impl Ground<'_> {
     pub(super) fn descriptors(&self, n: u64) -> Checked {
         let clients = self.layout.clients.len() as u64;
-        let largest = if self.scenario.server.service.accepts() {
-            n
-        } else {
-            n.div_ceil(clients.max(1))
-        };
+        let largest = self.accepted_by_worker(n).max(n.div_ceil(clients.max(1)));
         let limit = self.facts.descriptors.hard.bound();
         let shown = limit.map_or_else(
             || "no limit".to_owned(),
@@ -41,7 +37,7 @@ impl Ground<'_> {
             ),
         };
         let room = limit.map_or(u64::MAX, |limit| limit.saturating_sub(RESERVED_DESCRIPTORS));
-        let fits = if self.scenario.server.service.accepts() {
+        let fits = if self.accepted_by_worker(n) > 0 {
             room
         } else {
             room.saturating_mul(clients)
@@ -82,11 +78,11 @@ impl Ground<'_> {
                 .iter()
                 .any(|name| name == "sys_admin")
             && match self.how {
-                PlaceMaking::HostLoopback => true,
+                PlaceMaking::HostLoopback | PlaceMaking::Joined { .. } => true,
                 PlaceMaking::Netns { in_user_namespace }
                 | PlaceMaking::PrivateLoopback { in_user_namespace } => !in_user_namespace,
                 // Containers are started without it.
-                PlaceMaking::Docker => false,
+                PlaceMaking::Docker | PlaceMaking::Container => false,
             };
         Checked {
             row: BudgetRow {

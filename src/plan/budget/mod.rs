@@ -96,7 +96,9 @@ impl Ground<'_> {
             .sum();
         let clients = self.layout.clients.len() as u64;
         let (namespaces, sources_per_namespace) = match self.how {
-            PlaceMaking::HostLoopback => (0, sources),
+            PlaceMaking::HostLoopback | PlaceMaking::Joined { .. } | PlaceMaking::Container => {
+                (0, sources)
+            }
             PlaceMaking::PrivateLoopback { .. } => (1, sources),
             PlaceMaking::Docker => (0, sources / clients.max(1)),
             PlaceMaking::Netns { .. } => (clients + 1, sources / clients.max(1)),
@@ -122,15 +124,21 @@ impl Ground<'_> {
         match self.scenario.descriptor_tables {
             DescriptorTables::Many => {
                 let limit = table_limit(self.facts);
-                let accepted = if self.scenario.server.service.accepts() {
-                    n
-                } else {
-                    0
-                };
-                tables_for(accepted, limit)
+                tables_for(self.accepted_by_worker(n), limit)
                     + clients * tables_for(n.div_ceil(clients.max(1)), limit)
             }
             DescriptorTables::One => clients + 1,
+        }
+    }
+
+    /// Of `n` connections those whose server's end is in a descriptor table of a worker: none of a server that only queues
+    /// them, or that is not the lab's own.
+    const fn accepted_by_worker(&self, n: u64) -> u64 {
+        let server = &self.scenario.server;
+        if server.service.accepts() && server.subject.is_none() {
+            n
+        } else {
+            0
         }
     }
 
@@ -138,7 +146,7 @@ impl Ground<'_> {
     const fn watched_ends(&self) -> u64 {
         let server = &self.scenario.server;
         let client = self.scenario.client_engine.client_cost();
-        client.watches + server.engine.server_cost(server.service).watches
+        client.watches + server.cost().watches
     }
 
     /// A limit of the host, or what the scenario's own setting of the host makes of it.

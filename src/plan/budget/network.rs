@@ -92,7 +92,10 @@ impl Ground<'_> {
         match self.how {
             PlaceMaking::Netns { .. } => true,
             PlaceMaking::Docker => self.joined_by == NetworkDriver::Link,
-            PlaceMaking::PrivateLoopback { .. } | PlaceMaking::HostLoopback => false,
+            PlaceMaking::PrivateLoopback { .. }
+            | PlaceMaking::HostLoopback
+            | PlaceMaking::Joined { .. }
+            | PlaceMaking::Container => false,
         }
     }
 
@@ -156,11 +159,15 @@ impl Ground<'_> {
             PlaceMaking::Docker if self.joined_by == NetworkDriver::Link => Tracking::Nothing,
             _ if facts.limit.present().is_none() => Tracking::Nothing,
             // Where it could not be found out, the worse is assumed.
+            // A namespace of somebody else's has rules of its own, which are not known here. One of ours has none.
+            PlaceMaking::Container => Tracking::Nothing,
             PlaceMaking::HostLoopback if facts.tracks_loopback.present() == Some(&false) => {
                 Tracking::Nothing
             }
             PlaceMaking::Docker if self.scenario.untrack => Tracking::KeptOut,
-            PlaceMaking::HostLoopback | PlaceMaking::Docker => Tracking::InThePath,
+            PlaceMaking::HostLoopback | PlaceMaking::Joined { .. } | PlaceMaking::Docker => {
+                Tracking::InThePath
+            }
         }
     }
 }

@@ -12,11 +12,12 @@ use bollard::query_parameters::CreateContainerOptionsBuilder;
 use super::engine::{Engine, failed};
 use super::labels;
 use super::network::Networks;
+use crate::control::RUN_VARIABLE;
 use crate::domain::{HostIndex, NetworkDriver, RunId, SettingValue};
 use crate::kernel::sys::netns::move_into_new_network;
 use crate::kernel::sysctl::{SettingStore, Sysctl};
 use crate::plan::{ContainerBounds, HostPlan, Interface, Plan};
-use crate::provision::{ALLOCATOR_VARIABLE, ProvisionError, RUN_VARIABLE};
+use crate::provision::{ALLOCATOR_VARIABLE, ProvisionError};
 
 /// What all containers of a run have in common.
 #[derive(Debug)]

@@ -383,7 +383,6 @@ pub(super) fn failed(what: impl Into<String>) -> impl FnOnce(Error) -> Provision
 }
 
 /// Whether the engine says that the object does not exist (any more).
-#[allow(dead_code)] // tmp
 pub(super) fn is_gone(error: &Error) -> bool {
     matches!(
         error,

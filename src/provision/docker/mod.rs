@@ -13,6 +13,7 @@ mod limits;
 mod nearness;
 mod network;
 mod program;
+mod subject;
 mod sweep;
 mod untrack;
 
@@ -63,6 +64,18 @@ pub fn up(
     tuning: &mut Tuning,
 ) -> Result<Box<dyn Testbed>, ProvisionError> {
     Ok(Box::new(Containers::up(plan, run, program, tuning)?))
+}
+
+/// Starts the container of the image that the plan measures. Nothing is made on the host beside it.
+///
+/// # Errors
+/// When it cannot be started; what was made until then is unmade again.
+pub(super) fn up_subject(
+    plan: &Plan,
+    run: &RunId,
+    program: WorkerProgram,
+) -> Result<Box<dyn Testbed>, ProvisionError> {
+    Ok(Box::new(subject::SubjectContainer::up(plan, run, program)?))
 }
 
 /// Containers that are up, each with its worker prepared and waiting.

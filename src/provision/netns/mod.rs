@@ -114,7 +114,7 @@ impl Testbed for Namespaces {
         // outlived the place would keep the namespace alive.
         let child = self
             .namespace(worker.host)?
-            .run(|| self.program.start(worker.id, &self.run))??;
+            .run(|| self.program.start(worker, &self.run))??;
         let (watched, handle) = WorkerChild::watch(worker.id, child, inbox)?;
         self.children.push(watched);
         Ok(Box::new(handle))

@@ -46,6 +46,7 @@ fn sample(number: u64) -> Sample {
         host_conntrack: Reading::missing(why),
         namespaces: Vec::new(),
         processes: Vec::new(),
+        trees: Vec::new(),
         cgroups: Vec::new(),
         process_gaps: Vec::new(),
         cgroup_gaps: Vec::new(),

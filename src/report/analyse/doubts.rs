@@ -447,6 +447,9 @@ fn unproved_because(plan: &RunSummary) -> &'static str {
             "the server does not accept, so its connections wait in the listen queue"
         }
         Some(server) if !server.service.answers() => "the server does not read",
+        _ if !plan.protocol.asks() => {
+            "the protocol is `tcp`, which says nothing; both ends were counted"
+        }
         _ => "the scenario asks for none (`verify: none`); both ends were only counted",
     }
 }

@@ -110,6 +110,7 @@ fn engine(plan: Option<&RunSummary>, role: Role) -> Option<String> {
     let engine = match &worker.planned.spec {
         WorkerSpec::Client(client) => client.engine,
         WorkerSpec::Server(server) => server.engine,
+        WorkerSpec::Subject(subject) => return Some(subject.subject.to_string()),
     };
     Some(engine.to_string())
 }
@@ -152,12 +153,15 @@ fn connections(story: &Story, plan: Option<&RunSummary>) -> Connections {
         each.map(|(_, report)| report.echoed.count()).sum()
     });
     let proof = plan.map_or(Proof::None, proof);
+    let accepting = story.accepting_at(drain);
     Connections {
         requested: plan.map(|plan| plan.requested.count()),
         target: plan.map(|plan| plan.target.count()),
         established_peak: story.peak().count(),
         held: counted
             .and_then(|counted| counted.into_iter().min())
+            // Established is not accepted: the kernel does that alone.
+            .map(|counted| accepting.map_or(counted, |state| counted.min(state.accepted)))
             .map(|counted| match (proof, verified) {
                 // Those that gave no echo back may be the ones that the other end does not have.
                 (Proof::All, Some(verified)) => counted.min(verified),
@@ -166,6 +170,8 @@ fn connections(story: &Story, plan: Option<&RunSummary>) -> Connections {
         phantom: established(Role::Client)
             .zip(established(Role::Server))
             .map(|(client, server)| client.saturating_sub(server)),
+        accepted: accepting.map(|state| state.accepted),
+        waiting: accepting.map(|state| state.waiting),
         lost: seen_by_clients.max(seen_by_server).count().max(noted),
         failed: failed.count(),
         verified,
@@ -175,7 +181,9 @@ fn connections(story: &Story, plan: Option<&RunSummary>) -> Connections {
 
 /// How far the plan has connections proved. A server that does not read gives no echo back.
 pub(super) fn proof(plan: &RunSummary) -> Proof {
-    let answers = plan.server().is_some_and(|server| server.service.answers());
+    let answers = plan
+        .workers_of(Role::Server)
+        .any(|worker| worker.planned.spec.answers());
     match verify_of(&plan.stages) {
         _ if !answers => Proof::None,
         VerifyShare::All => Proof::All,

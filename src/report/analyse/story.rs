@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    ConnCount, Counters, Envelope, FailureNote, HostIndex, LatencyCounts, LossNote, Mark, Phase,
-    PhaseTime, PlaceChoice, RestoreOutcome, Role, RunEvent, RunVerdict, Sample, SettingRecord,
-    StateCounts, Verification, WorkerId,
+    AcceptState, ConnCount, Counters, Envelope, FailureNote, HostIndex, LatencyCounts, LossNote,
+    Mark, Phase, PhaseTime, PlaceChoice, RestoreOutcome, Role, RunEvent, RunVerdict, Sample,
+    SettingRecord, StateCounts, SubjectFacts, Verification, WorkerId,
 };
 
 /// What one worker did.
@@ -58,6 +58,12 @@ pub(super) struct Story {
     pub(super) opened: Vec<(f64, u64)>,
     /// Whether slab caches were shrunk before the baseline; not known in recordings that do not tell.
     pub(super) shrunk: Option<bool>,
+    /// What is known of a server that is not the lab's own.
+    pub(super) subject: Option<SubjectFacts>,
+    /// Lines that it has written, and when.
+    pub(super) output: Vec<(f64, String)>,
+    /// How far it had accepted, whenever that changed.
+    pub(super) accepting: Vec<(f64, AcceptState)>,
     /// When the last event happened.
     pub(super) last_seconds: f64,
 }
@@ -130,6 +136,9 @@ impl Story {
                 self.counted
                     .insert((*role, *host), (states.clone(), *took_seconds));
             }
+            RunEvent::Subject { facts } => self.subject = Some((**facts).clone()),
+            RunEvent::Output { text } => self.output.push((at, text.clone())),
+            RunEvent::Accepting { state } => self.accepting.push((at, state.clone())),
             RunEvent::Verified(verification) => self.verification = Some(verification.clone()),
             RunEvent::GuardStopped {
                 reason,
@@ -176,6 +185,15 @@ impl Story {
         if let Some(latency) = latency {
             self.latencies.push((at, held, latency.clone()));
         }
+    }
+
+    /// How far a server that is not the lab's own had accepted at this moment.
+    pub(super) fn accepting_at(&self, at: f64) -> Option<&AcceptState> {
+        let known = self.accepting.iter().rev();
+        known
+            .filter(|(when, _)| *when <= at)
+            .map(|(_, state)| state)
+            .next()
     }
 
     fn died(

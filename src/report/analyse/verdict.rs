@@ -110,6 +110,7 @@ fn missed(evidence: &Evidence<'_>, plan: &RunSummary) -> Vec<String> {
             ));
         }
     }
+    missed.extend(unaccepted(story, target, enough));
     missed.extend(unverified(story, plan, allowed));
     let planned = hold_of(&plan.stages);
     if evidence.hold_seconds + HOLD_SLACK_SECONDS < planned.as_secs_f64() {
@@ -169,6 +170,26 @@ fn tolerance(plan: &RunSummary) -> u64 {
         .iter()
         .find(|threshold| threshold.figure == Figure::Lost);
     bound.map_or(0, |threshold| threshold.bound.value().max(0.0) as u64)
+}
+
+/// Connections that the kernel has established and the server has not taken.
+fn unaccepted(story: &Story, target: ConnCount, enough: ConnCount) -> Option<String> {
+    let state = story.accepting_at(story.drain_began())?;
+    let accepted = ConnCount::new(state.accepted);
+    if accepted >= enough {
+        return None;
+    }
+    let waiting = match state.waiting {
+        0 => String::new(),
+        1 => "; one more is established and waits in its accept queue".to_owned(),
+        waiting => format!(
+            "; {} more are established and wait in its accept queue",
+            grouped(waiting)
+        ),
+    };
+    Some(format!(
+        "the server accepted {accepted} of {target} connections{waiting}"
+    ))
 }
 
 /// Connections that were asked for an echo and did not give it back.

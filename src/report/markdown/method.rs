@@ -22,6 +22,10 @@ pub(super) fn topology(page: &mut Page, report: &Report) {
     let how = match plan.how {
         PlaceMaking::Docker => "Containers on networks of the Docker engine.",
         PlaceMaking::HostLoopback => "The host's own loopback: nothing was made.",
+        PlaceMaking::Joined { .. } => {
+            "The loopback of the server's own network namespace, which was there before: nothing was made."
+        }
+        PlaceMaking::Container => "The loopback of a container that was started from the image.",
         PlaceMaking::PrivateLoopback {
             in_user_namespace: true,
         } => {
@@ -48,14 +52,10 @@ fn diagram(plan: &RunSummary) -> Vec<String> {
         } = &worker.planned;
         let node = node(*worker);
         let text = match spec {
-            WorkerSpec::Server(server) => {
-                let ports: Vec<String> = server
-                    .listen
-                    .iter()
-                    .take(4)
-                    .map(ToString::to_string)
-                    .collect();
-                let more = server.listen.len().saturating_sub(4);
+            WorkerSpec::Server(_) | WorkerSpec::Subject(_) => {
+                let listen = spec.listen();
+                let ports: Vec<String> = listen.iter().take(4).map(ToString::to_string).collect();
+                let more = listen.len().saturating_sub(4);
                 let more = if more > 0 {
                     format!("<br>and {more} more")
                 } else {
@@ -121,7 +121,7 @@ pub(super) fn budget(page: &mut Page, report: &Report) {
         .iter()
         .filter_map(|worker| match &worker.planned.spec {
             WorkerSpec::Client(client) => Some((worker.planned.id, client)),
-            WorkerSpec::Server(_) => None,
+            WorkerSpec::Server(_) | WorkerSpec::Subject(_) => None,
         });
     let rows: Vec<Vec<String>> = clients
         .map(|(worker, client)| {

@@ -106,6 +106,7 @@ pub(super) fn sample(number: u64, open: u64) -> Sample {
             process(WorkerId::SERVER, user),
             process(WorkerId::client(1), 0),
         ],
+        trees: Vec::new(),
         cgroups: Vec::new(),
         process_gaps: Vec::new(),
         cgroup_gaps: Vec::new(),

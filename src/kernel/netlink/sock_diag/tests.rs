@@ -43,6 +43,8 @@ fn sockets_are_shown_and_the_end_is_seen() {
             remote: "127.0.0.2:1024".parse().unwrap(),
             receive_queue: 0,
             send_queue: 0,
+            local_ip: "127.0.0.1".parse().unwrap(),
+            inode: 0,
         }]
     );
 }

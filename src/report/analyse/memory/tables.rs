@@ -40,7 +40,8 @@ pub(super) fn grown(ground: &Ground<'_>, in_slab: f64) -> Option<Tables> {
             WorkerSpec::Server(server) if server.service.accepts() => {
                 of_server(held, server.tables, limit)
             }
-            WorkerSpec::Server(_) => (0, 0),
+            // Its tables are its own, as an ordinary program's: one for each process, of at most twice what is in it.
+            WorkerSpec::Server(_) | WorkerSpec::Subject(_) => (0, 0),
             WorkerSpec::Client(client) => of_client(held, client.tables, tables, limit),
         };
         number += count as f64;
@@ -129,7 +130,9 @@ pub(super) fn outside(summary: Option<&RunSummary>) -> Vec<AccountRow> {
         .map(|worker| worker.planned.host)
         .collect();
     let namespaces = match summary.how {
-        PlaceMaking::HostLoopback => return Vec::new(),
+        PlaceMaking::HostLoopback | PlaceMaking::Joined { .. } | PlaceMaking::Container => {
+            return Vec::new();
+        }
         PlaceMaking::PrivateLoopback { .. } => 1,
         PlaceMaking::Docker | PlaceMaking::Netns { .. } => hosts.len(),
     };

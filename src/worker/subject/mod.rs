@@ -1,0 +1,279 @@
+//! A worker that looks after a server which is not the lab's own: it starts it where it is to be started, waits until it
+//! listens, tells what it writes, counts what it has accepted, and ends its whole process tree. It runs in the network
+//! namespace of the server and is the parent of all its processes, also of those that go into the background.
+
+mod output;
+mod program;
+mod ready;
+mod user;
+
+use std::net::SocketAddrV4;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use super::{Outbox, WorkerError, refuse};
+use crate::control::{Command, Event, VERSION};
+use crate::domain::{
+    AcceptState, ConnCount, Counters, Subject, SubjectFacts, SubjectSpec, TreeRoot,
+};
+use crate::kernel::procfs::Procfs;
+use crate::kernel::sys::process::{self, ProcessHandle};
+use crate::observe;
+
+use program::Program;
+
+/// Time between two looks at the sockets, at least.
+const EVERY: Duration = Duration::from_millis(250);
+
+/// A look takes at most this part of the time between two looks.
+const LOOK_PART: u32 = 10;
+
+/// Why a subject could not be looked after.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct SubjectError {
+    what: String,
+    hint: Option<String>,
+}
+
+impl SubjectError {
+    fn new(what: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            hint: None,
+        }
+    }
+
+    fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+/// The server under this worker's eyes.
+#[derive(Debug)]
+enum Server {
+    /// Started here: it is ended when this is dropped.
+    Started(Program),
+    /// It was there before, and stays.
+    Found { pid: u32, handle: ProcessHandle },
+    /// Nothing is known but its address.
+    Unknown,
+}
+
+impl Server {
+    fn of(spec: &SubjectSpec, outbox: &Outbox) -> Result<Self, SubjectError> {
+        match &spec.subject {
+            Subject::Command(command) => {
+                ready::ports_are_free(&spec.listen)?;
+                Ok(Self::Started(Program::start(command, outbox)?))
+            }
+            Subject::Process { pid } => Self::found(*pid),
+            // The container is up: its first process is the one that the runner has put in place of the image.
+            Subject::Image(image) => match spec.container_pid {
+                Some(pid) => Self::found(pid),
+                None => Err(SubjectError::new(format!(
+                    "the container of image {} has no process",
+                    image.image
+                ))),
+            },
+            Subject::Target { .. } => Ok(match ready::owner_of(&spec.listen) {
+                Some(pid) => Self::found(pid)?,
+                None => Self::Unknown,
+            }),
+        }
+    }
+
+    fn found(pid: u32) -> Result<Self, SubjectError> {
+        let handle = ProcessHandle::open(pid)
+            .map_err(|error| SubjectError::new(format!("there is no process {pid}: {error}")))?;
+        Ok(Self::Found { pid, handle })
+    }
+
+    /// Its process tree, where it has one.
+    fn root(&self) -> Option<TreeRoot> {
+        match self {
+            Self::Started(_) => Some(TreeRoot::Below(std::process::id())),
+            Self::Found { pid, .. } => Some(TreeRoot::From(*pid)),
+            Self::Unknown => None,
+        }
+    }
+
+    /// How it has ended; nothing while it runs.
+    fn end(&mut self) -> Option<String> {
+        match self {
+            Self::Started(program) => program.end(),
+            Self::Found { pid, handle } => handle
+                .has_ended()
+                .then(|| format!("process {pid} has ended")),
+            Self::Unknown => None,
+        }
+    }
+
+    /// What it wrote last, for a message.
+    fn last_words(&self) -> Vec<String> {
+        match self {
+            Self::Started(program) => program.last_lines(),
+            Self::Found { .. } | Self::Unknown => Vec::new(),
+        }
+    }
+}
+
+/// Looks after the server until it is told to end.
+pub(super) fn run(
+    spec: &SubjectSpec,
+    inbox: &Receiver<Command>,
+    outbox: &Outbox,
+) -> Result<(), WorkerError> {
+    process::adopt_descendants()?;
+    let mut server = Server::of(spec, outbox)?;
+    let Some(facts) = ready::wait(spec, &mut server, inbox)? else {
+        return Ok(());
+    };
+    outbox.tell(Event::Subject {
+        facts: Box::new(facts.clone()),
+    });
+    outbox.tell(Event::Ready {
+        version: VERSION,
+        pid: facts.pid.unwrap_or_else(std::process::id),
+        tables: 1,
+        descriptors_per_table: 0,
+        listening: spec.listen.clone(),
+    });
+    let mut watch = Watch {
+        spec,
+        server,
+        outbox,
+        told: AcceptState::default(),
+        counters: Counters::default(),
+        wait: EVERY,
+        complained: false,
+    };
+    watch.serve(inbox)?;
+    Ok(())
+}
+
+/// The server while connections come and go.
+struct Watch<'a> {
+    spec: &'a SubjectSpec,
+    server: Server,
+    outbox: &'a Outbox,
+    told: AcceptState,
+    counters: Counters,
+    wait: Duration,
+    complained: bool,
+}
+
+impl Watch<'_> {
+    fn serve(&mut self, inbox: &Receiver<Command>) -> Result<(), SubjectError> {
+        let mut closing = false;
+        let mut next = Instant::now();
+        loop {
+            let left = next.saturating_duration_since(Instant::now());
+            match inbox.recv_timeout(left) {
+                Ok(Command::Alive) => {}
+                Ok(Command::LookForLosses) => {
+                    self.look();
+                    closing = true;
+                    self.outbox.tell(Event::LossesTold {
+                        counters: self.counters.clone(),
+                    });
+                }
+                // The clients reset their ends, and the server's go with them.
+                Ok(Command::Drain) => {
+                    closing = true;
+                    self.outbox.tell(Event::Drained {
+                        closed: ConnCount::ZERO,
+                    });
+                }
+                Ok(Command::Exit) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Ok(other) => refuse(self.outbox, "server that is not the lab's own", &other),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look();
+                    next = Instant::now() + self.wait;
+                }
+            }
+            if let Some(how) = self.server.end()
+                && !closing
+            {
+                return Err(gone(&how, &self.server.last_words()));
+            }
+        }
+    }
+
+    /// Counts what is accepted and what waits, and tells it when it has changed.
+    fn look(&mut self) {
+        let began = Instant::now();
+        match observe::accept_state(&self.spec.listen) {
+            Ok(state) => {
+                if state != self.told {
+                    self.counters.established = ConnCount::new(state.accepted);
+                    self.counters.opened = self.counters.opened.max(self.counters.established);
+                    self.outbox.tell(Event::Accepting {
+                        state: state.clone(),
+                    });
+                    self.outbox.tell(Event::Progress {
+                        counters: self.counters.clone(),
+                        latency: None,
+                    });
+                    self.told = state;
+                }
+            }
+            Err(error) if !self.complained => {
+                self.complained = true;
+                self.outbox.tell(Event::Warning {
+                    text: format!("what the server has accepted is not known: {error}"),
+                });
+            }
+            Err(_) => {}
+        }
+        self.wait = EVERY.max(began.elapsed() * LOOK_PART);
+    }
+}
+
+fn gone(how: &str, last_lines: &[String]) -> SubjectError {
+    let error = SubjectError::new(format!("the server is gone: {how}"));
+    match last_lines {
+        [] => error,
+        lines => error.with_hint(format!("its last lines: {}", lines.join(" | "))),
+    }
+}
+
+/// What is known of the server at this moment.
+fn facts(listen: &[SocketAddrV4], root: Option<TreeRoot>) -> SubjectFacts {
+    let mut procfs = Procfs::new("/");
+    let rows = root
+        .and_then(|root| procfs.tree(root).ok())
+        .unwrap_or_default();
+    let first = rows.first().map(|row| row.pid);
+    let program = first.map(|pid| std::fs::read_link(format!("/proc/{pid}/exe")));
+    SubjectFacts {
+        pid: first,
+        tree: root,
+        program: match program {
+            Some(Ok(path)) => crate::domain::Reading::Present(path.display().to_string()),
+            Some(Err(error)) => crate::domain::Reading::missing(error.to_string()),
+            None => crate::domain::Reading::missing("no process is known"),
+        },
+        logs: ready::logs_of(rows.iter().map(|row| row.pid)),
+        processes: rows
+            .into_iter()
+            .take(SubjectFacts::MOST_PROCESSES)
+            .map(|row| (row.pid, row.name))
+            .collect(),
+        listening: observe::accept_queues(listen).unwrap_or_default(),
+        nofile: match first {
+            Some(pid) => procfs
+                .descriptor_limits(pid)
+                .map(|limits| limits.soft)
+                .into(),
+            None => crate::domain::Reading::missing("no process is known"),
+        },
+    }
+}

@@ -1,0 +1,221 @@
+//! Waiting for a server: whether its port is free before it starts, until it listens, and who listens instead.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::SocketAddrV4;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use super::{Server, SubjectError, facts};
+use crate::control::Command;
+use crate::domain::{ListenQueue, Subject, SubjectFacts, SubjectSpec, TreeRoot};
+use crate::kernel::procfs::Procfs;
+use crate::observe;
+
+/// Time between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Refuses to start a server whose port somebody else holds.
+pub(super) fn ports_are_free(listen: &[SocketAddrV4]) -> Result<(), SubjectError> {
+    let queues = observe::listening()
+        .map_err(|error| SubjectError::new(format!("cannot list who listens: {error}")))?;
+    let Some((queue, inode)) = queues
+        .iter()
+        .find(|(queue, _)| listen.iter().any(|target| queue.serves(*target)))
+    else {
+        return Ok(());
+    };
+    let by = owners(&[*inode]).first().map_or_else(
+        || "another process".to_owned(),
+        |(pid, name)| format!("{name} (process {pid})"),
+    );
+    Err(SubjectError::new(format!(
+        "port {} is taken: {by} listens at {}",
+        queue.address.port(),
+        queue.address
+    ))
+    .with_hint("end it, give the server another port, or measure that server with --pid"))
+}
+
+/// Waits until the server listens at every address, and says what is known of it then. Nothing when the worker is told to
+/// end before.
+pub(super) fn wait(
+    spec: &SubjectSpec,
+    server: &mut Server,
+    inbox: &Receiver<Command>,
+) -> Result<Option<SubjectFacts>, SubjectError> {
+    let deadline = Instant::now() + Duration::from_secs(u64::from(spec.ready_seconds));
+    loop {
+        let queues = observe::accept_queues(&spec.listen)
+            .map_err(|error| SubjectError::new(format!("cannot list who listens: {error}")))?;
+        let missing: Vec<SocketAddrV4> = spec
+            .listen
+            .iter()
+            .filter(|target| !queues.iter().any(|queue| queue.serves(**target)))
+            .copied()
+            .collect();
+        if missing.is_empty() {
+            return Ok(Some(facts(&spec.listen, server.root())));
+        }
+        if let Some(how) = server.end() {
+            return Err(ended_early(&how, &missing, &server.last_words()));
+        }
+        if Instant::now() >= deadline || !spec.subject.is_started() {
+            return Err(not_listening(spec, server, &missing));
+        }
+        match inbox.recv_timeout(LOOK_EVERY) {
+            Ok(Command::Exit) | Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+}
+
+fn ended_early(how: &str, missing: &[SocketAddrV4], last_lines: &[String]) -> SubjectError {
+    let error = SubjectError::new(format!("{how} before it listened at {}", listed(missing)));
+    match last_lines {
+        [] => error.with_hint("it wrote nothing"),
+        lines => error.with_hint(format!("its last lines: {}", lines.join(" | "))),
+    }
+}
+
+fn not_listening(spec: &SubjectSpec, server: &Server, missing: &[SocketAddrV4]) -> SubjectError {
+    let what = match spec.subject {
+        Subject::Command(_) | Subject::Image(_) => format!(
+            "the server does not listen at {} within {} s",
+            listed(missing),
+            spec.ready_seconds
+        ),
+        Subject::Process { pid } => {
+            format!("process {pid} does not listen at {}", listed(missing))
+        }
+        Subject::Target { .. } => format!("nothing listens at {}", listed(missing)),
+    };
+    let elsewhere = server.root().map(listens_at).unwrap_or_default();
+    let background = match server {
+        Server::Started(program) if program.went_into_background() => {
+            "; it went into the background, and its processes run"
+        }
+        _ => "",
+    };
+    let last = server.last_words();
+    let error = SubjectError::new(format!("{what}{background}"));
+    if !elsewhere.is_empty() {
+        let addresses: Vec<String> = elsewhere
+            .iter()
+            .map(|queue| queue.address.to_string())
+            .collect();
+        return error.with_hint(format!(
+            "it listens at {}: give that port, and have it listen at 127.0.0.1 or at every address",
+            addresses.join(", ")
+        ));
+    }
+    match last.as_slice() {
+        [] => error.with_hint("it listens nowhere; is --port right?"),
+        lines => error.with_hint(format!(
+            "it listens nowhere; its last lines: {}",
+            lines.join(" | ")
+        )),
+    }
+}
+
+fn listed(addresses: &[SocketAddrV4]) -> String {
+    let texts: Vec<String> = addresses.iter().take(4).map(ToString::to_string).collect();
+    let more = addresses.len().saturating_sub(texts.len());
+    if more == 0 {
+        texts.join(", ")
+    } else {
+        format!("{} and {more} more", texts.join(", "))
+    }
+}
+
+/// Where the processes of a tree listen.
+fn listens_at(root: TreeRoot) -> Vec<ListenQueue> {
+    let inodes: BTreeSet<u32> = Procfs::new("/")
+        .tree(root)
+        .unwrap_or_default()
+        .iter()
+        .flat_map(|row| sockets_of(row.pid))
+        .collect();
+    observe::listening()
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|(_, inode)| inodes.contains(inode))
+        .map(|(queue, _)| queue)
+        .collect()
+}
+
+/// The process that listens at the first of these addresses, as far as it may be looked at. Of several the one that
+/// started the others.
+pub(super) fn owner_of(listen: &[SocketAddrV4]) -> Option<u32> {
+    let queues = observe::listening().ok()?;
+    let inodes: Vec<u32> = queues
+        .iter()
+        .filter(|(queue, _)| listen.iter().any(|target| queue.serves(*target)))
+        .map(|(_, inode)| *inode)
+        .collect();
+    let owners = owners(&inodes);
+    let pids: BTreeSet<u32> = owners.iter().map(|(pid, _)| *pid).collect();
+    let rows = Procfs::new("/").processes().ok()?;
+    rows.iter()
+        .filter(|row| pids.contains(&row.pid) && !pids.contains(&row.parent))
+        .map(|row| row.pid)
+        .min()
+}
+
+/// Processes that have one of these sockets: number and name.
+fn owners(inodes: &[u32]) -> Vec<(u32, String)> {
+    Procfs::new("/")
+        .processes()
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|row| {
+            sockets_of(row.pid)
+                .iter()
+                .any(|inode| inodes.contains(inode))
+        })
+        .map(|row| (row.pid, row.name))
+        .collect()
+}
+
+/// Inodes of the sockets of a process; none where it may not be looked at.
+fn sockets_of(pid: u32) -> Vec<u32> {
+    links_of(pid)
+        .iter()
+        .filter_map(|link| {
+            link.strip_prefix("socket:[")?
+                .strip_suffix(']')?
+                .parse()
+                .ok()
+        })
+        .collect()
+}
+
+fn links_of(pid: u32) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .map(|link| link.to_string_lossy().into_owned())
+        .collect()
+}
+
+/// Regular files that these processes write at the end of, and whose name is that of a log.
+pub(super) fn logs_of(pids: impl Iterator<Item = u32>) -> Vec<String> {
+    let mut found = BTreeSet::new();
+    for pid in pids.take(SubjectFacts::MOST_PROCESSES) {
+        for link in links_of(pid) {
+            let path = Path::new(&link);
+            let named_as_log = path
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().contains("log"));
+            // The names of the server's own namespace; those of another file system are not there.
+            if named_as_log && path.is_absolute() && path.is_file() {
+                found.insert(link);
+            }
+        }
+    }
+    found.into_iter().collect()
+}
