@@ -2,6 +2,7 @@
 
 mod limits;
 mod ports;
+mod protocols;
 mod services;
 mod tasks;
 mod worker;
@@ -25,6 +26,11 @@ use limits::{
 use ports::{
     every_choice_of_ports_opens_all, ports_in_use_are_replaced,
     ports_in_use_without_spare_ones_are_reported, several_targets_share_the_ports_of_a_source,
+};
+use protocols::{
+    a_greeting_is_kept_for_the_script_that_awaits_it, an_end_behind_unread_bytes_is_noticed,
+    http_is_read_to_its_end_in_whatever_parts, silence_ends_a_script_with_what_it_awaited,
+    tcp_asks_nothing, wrong_answers_are_told_with_their_first_bytes,
 };
 use services::{
     a_server_that_accepts_and_watches_nothing_still_notices,
@@ -72,6 +78,12 @@ on_both_engines!(
     changed_bytes_are_wrong,
     echoes_keep_to_a_planned_pace,
     late_answers_are_read_while_others_are_asked,
+    http_is_read_to_its_end_in_whatever_parts,
+    wrong_answers_are_told_with_their_first_bytes,
+    a_greeting_is_kept_for_the_script_that_awaits_it,
+    silence_ends_a_script_with_what_it_awaited,
+    an_end_behind_unread_bytes_is_noticed,
+    tcp_asks_nothing,
     several_acceptors_take_all,
     keepalive_changes_nothing_else,
     refusals_are_reported_with_their_class,

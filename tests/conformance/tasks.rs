@@ -26,7 +26,7 @@ const WINDOW: usize = 16;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A client that holds `count` connections to a listener of the test.
-fn hold(engine: EngineKind, test: u8, count: u32) -> (Worker, Vec<TcpStream>) {
+pub(crate) fn hold(engine: EngineKind, test: u8, count: u32) -> (Worker, Vec<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("listens");
     let SocketAddr::V4(target) = listener.local_addr().expect("an address") else {
         unreachable!("bound to an IPv4 address");
