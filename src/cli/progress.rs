@@ -295,7 +295,7 @@ const fn describe(phase: Phase) -> &'static str {
         Phase::Baseline => "what the machine uses before the first connection",
         Phase::Ramp => "opening connections",
         Phase::Hold => "holding them",
-        Phase::Verify => "counting both ends, an echo through each",
+        Phase::Verify => "counting both ends, an exchange through each",
         Phase::Drain => "resetting the connections",
         Phase::Teardown => "ending the workers, unmaking the place",
         Phase::Restore => "putting settings back",

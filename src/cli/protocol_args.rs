@@ -166,7 +166,7 @@ impl ProtocolArgs {
             value: scenario::protocol_text(&conversation),
             given_as: match conversation {
                 Conversation::Script(_) => "--send, --expect".to_owned(),
-                other => format!("--protocol {}", other.name()),
+                other => format!("--protocol {}", other.kind()),
             },
         }))
     }

@@ -63,6 +63,44 @@ pub enum EngineKind {
 }
 named!(EngineKind { Epoll => "epoll", Tokio => "tokio" });
 
+/// What clients say on a connection, by its name.
+#[derive(
+    Debug, Default, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum ProtocolKind {
+    /// Nothing.
+    Tcp,
+    /// Bytes that have to come back.
+    #[default]
+    Echo,
+    /// Requests of HTTP/1.1.
+    Http,
+    /// Bytes to send and bytes to come.
+    Script,
+}
+named!(ProtocolKind { Tcp => "tcp", Echo => "echo", Http => "http", Script => "script" });
+
+impl ProtocolKind {
+    /// Whether it is the echo, which goes without saying.
+    #[must_use]
+    #[allow(clippy::trivially_copy_pass_by_ref)] // serde hands a reference
+    pub const fn is_echo(&self) -> bool {
+        matches!(self, Self::Echo)
+    }
+
+    /// What proves a connection, with its article, as in: proved by an echo.
+    #[must_use]
+    pub const fn proof(self) -> &'static str {
+        match self {
+            Self::Tcp => "an answer",
+            Self::Echo => "an echo",
+            Self::Http => "an HTTP response",
+            Self::Script => "the answers of a script",
+        }
+    }
+}
+
 /// What the server does with connections that reach it.
 #[derive(
     Debug, Default, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema,

@@ -1,10 +1,8 @@
 //! What a client says on each of its connections, and what it takes for an answer.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-use super::{ByteText, Piece, Template};
+use super::{ByteText, Piece, ProtocolKind, Template};
 
 /// Most steps of a script, those of `open` included.
 pub const MOST_STEPS: usize = 1_000;
@@ -25,14 +23,14 @@ pub enum Conversation {
 }
 
 impl Conversation {
-    /// The name in scenarios and messages.
+    /// Which of them it is.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    pub const fn kind(&self) -> ProtocolKind {
         match self {
-            Self::Tcp => "tcp",
-            Self::Echo => "echo",
-            Self::Http(_) => "http",
-            Self::Script(_) => "script",
+            Self::Tcp => ProtocolKind::Tcp,
+            Self::Echo => ProtocolKind::Echo,
+            Self::Http(_) => ProtocolKind::Http,
+            Self::Script(_) => ProtocolKind::Script,
         }
     }
 
@@ -46,12 +44,6 @@ impl Conversation {
     #[must_use]
     pub const fn is_echo(&self) -> bool {
         matches!(self, Self::Echo)
-    }
-}
-
-impl fmt::Display for Conversation {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.pad(self.name())
     }
 }
 

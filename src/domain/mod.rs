@@ -30,7 +30,7 @@ pub use address::{FourTuples, PORTS_PER_SOURCE, PortRange, PortRangeError, Shard
 pub use budget::{Binding, BudgetRow, Shortfall};
 pub use choice::{
     Acceptors, DescriptorTables, EngineKind, NetworkDriver, PlaceKind, PlaceMaking, PortChoice,
-    RemainingOnLoss, ReportFormat, Role, Service, VerifyShare,
+    ProtocolKind, RemainingOnLoss, ReportFormat, Role, Service, VerifyShare,
 };
 pub use conversation::{
     Conversation, ConversationError, HttpHeader, HttpRequest, MOST_STEPS, Script, ScriptStep,
@@ -58,6 +58,7 @@ pub use reading::{Gap, Reading};
 pub use result::{
     AttributionRow, Connections, MemoryBasis, MemoryResult, MemorySide, PerConnection, Proof,
     RampResult, RowSource, RunResult, RunVerdict, SettingResult, ThresholdKind, ThresholdResult,
+    Unanswered,
 };
 pub use sample::{
     CgroupSample, ConntrackSample, CpuTicks, KernelMessage, MemInfo, NamespaceSample,

@@ -6,7 +6,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Bound, Figure, FigureUnit};
+use super::{Bound, Figure, FigureUnit, ProtocolKind};
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -66,8 +66,14 @@ pub struct RunResult {
     pub engine: Option<String>,
     /// The clients' engine.
     pub client_engine: Option<String>,
+    /// What the clients say on each connection; absent where it is the echo.
+    #[serde(default, skip_serializing_if = "ProtocolKind::is_echo")]
+    pub protocol: ProtocolKind,
     /// How many.
     pub connections: Connections,
+    /// Exchanges that did not give the right answer, by reason; absent where there was none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unanswered: Vec<Unanswered>,
     /// How fast.
     pub ramp: RampResult,
     /// Seconds held at the target.
@@ -106,7 +112,7 @@ pub struct Connections {
     /// The largest number open at once.
     pub established_peak: u64,
     /// Counted by the kernel on every end that is here at the end of the hold, and proved as far as the scenario plans:
-    /// those that were asked for an echo and did not give it back are not in it. Null where an end was not counted.
+    /// those that were asked and did not answer as they should are not in it. Null where an end was not counted.
     pub held: Option<u64>,
     /// Established at the clients and not at the server: the server's kernel dropped the last packet of the handshake, and
     /// the client does not know. Null where an end was not counted.
@@ -122,14 +128,26 @@ pub struct Connections {
     pub lost: u64,
     /// Never opened.
     pub failed: u64,
-    /// Proved alive by an echo; null where it was not tried.
+    /// Proved alive by an exchange of the protocol; null where it was not tried.
     pub verified: Option<u64>,
     /// How far the connections were proved alive.
     #[serde(default)]
     pub proof: Proof,
 }
 
-/// How far connections were proved alive by an echo.
+/// Exchanges that failed alike.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Unanswered {
+    /// Why.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+    /// For each kind of wrong answer one: the client's end, what was expected, and the first bytes that came, those of the
+    /// read that showed the error.
+    pub examples: Vec<String>,
+}
+
+/// How far connections were proved alive by an exchange.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Proof {

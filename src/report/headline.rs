@@ -39,10 +39,13 @@ pub(super) fn headline(result: &RunResult) -> String {
         ", not held".to_owned()
     };
     let lost = grouped(connections.lost);
+    let proof = result.protocol.proof();
     let proof = match (connections.proof, connections.verified) {
         (Proof::All, _) | (Proof::Sample, None) => String::new(),
-        (Proof::Sample, Some(verified)) => format!(", {} proved by an echo", grouped(verified)),
-        (Proof::None, _) => ", not proved by an echo".to_owned(),
+        (Proof::Sample, Some(verified)) => {
+            format!(", {} proved by {proof}", grouped(verified))
+        }
+        (Proof::None, _) => format!(", not proved by {proof}"),
     };
     let memory = memory(result).map_or_else(String::new, |memory| format!("; {memory}"));
     format!("{word} {count}{of}{reduced}{hold}, {lost} lost{proof}{memory}")

@@ -84,7 +84,10 @@ fn rows(report: &Report) -> Vec<(&'static str, String)> {
         );
     }
     if let Some(verified) = result.connections.verified {
-        row("verified", format!("{} by an echo", grouped(verified)));
+        row(
+            "verified",
+            format!("{} by {}", grouped(verified), result.protocol.proof()),
+        );
     }
     if let Some(memory) = result.memory.both.bytes_per_connection {
         row(

@@ -420,13 +420,15 @@ fn shape(grounds: &Grounds<'_>, doubts: &mut Vec<String>) {
         if let (VerifyShare::Sample(share), Proof::Sample) = (verify_of(&plan.stages), proof(plan))
         {
             doubts.push(format!(
-                "Only {} connections were proved alive by an echo; the others were only counted.",
-                grouped(u64::from(share.get()))
+                "Only {} connections were proved alive by {}; the others were only counted.",
+                grouped(u64::from(share.get())),
+                plan.protocol.kind().proof()
             ));
         }
         if proof(plan) == Proof::None {
             doubts.push(format!(
-                "No connection was proved alive by an echo: {}.",
+                "No connection was proved alive by {}: {}.",
+                plan.protocol.kind().proof(),
                 unproved_because(plan)
             ));
         }
@@ -442,6 +444,9 @@ fn shape(grounds: &Grounds<'_>, doubts: &mut Vec<String>) {
 
 /// Why no echo was sent.
 fn unproved_because(plan: &RunSummary) -> &'static str {
+    if !plan.protocol.asks() {
+        return "the protocol `tcp` asks nothing; both ends were only counted";
+    }
     match plan.server() {
         Some(server) if !server.service.accepts() => {
             "the server does not accept, so its connections wait in the listen queue"

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    Bound, ConnCount, Connections, Ends, Phase, Proof, RampResult, Reading, RestoreOutcome, Role,
-    RunResult, RunSummary, RunVerdict, SettingResult, SettingScope, TcpState, Threshold,
-    ThresholdKind, ThresholdResult, VerifyShare, WorkerId, WorkerSpec, verify_of,
+    Bound, ConnCount, Connections, Ends, LossReason, Phase, Proof, RampResult, Reading,
+    RestoreOutcome, Role, RunResult, RunSummary, RunVerdict, SettingResult, SettingScope, TcpState,
+    Threshold, ThresholdKind, ThresholdResult, Unanswered, VerifyReport, VerifyShare, WorkerId,
+    WorkerSpec, WrongAnswer, verify_of,
 };
 use crate::record::Recording;
 
@@ -42,7 +43,10 @@ pub(super) fn result(findings: Findings<'_>) -> RunResult {
     let connections = connections(story, plan);
     let lost = ConnCount::new(connections.lost);
     let hold_seconds = hold_seconds(story);
+    let protocol = plan.map(|plan| plan.protocol.kind());
     let mut result = RunResult {
+        protocol: protocol.unwrap_or_default(),
+        unanswered: unanswered(story),
         schema_version: RESULT_VERSION,
         run: identity.map(|identity| identity.run.to_string()),
         scenario: identity
@@ -177,6 +181,47 @@ fn connections(story: &Story, plan: Option<&RunSummary>) -> Connections {
         verified,
         proof,
     }
+}
+
+/// Exchanges that did not give the right answer, over all clients.
+fn unanswered(story: &Story) -> Vec<Unanswered> {
+    let reports = story.verification.iter();
+    let reports: Vec<&VerifyReport> = reports
+        .flat_map(|verification| verification.clients.iter().map(|(_, report)| report))
+        .collect();
+    let mut counts: BTreeMap<LossReason, u64> = BTreeMap::new();
+    let mut answers: Vec<&WrongAnswer> = Vec::new();
+    for report in reports {
+        for (reason, count) in &report.failed {
+            *counts.entry(*reason).or_default() += count;
+        }
+        if report.silent > ConnCount::ZERO {
+            *counts.entry(LossReason::TimedOut).or_default() += report.silent.count();
+        }
+        for answer in &report.answers {
+            if !answers.iter().any(|other| other.is_like(answer)) {
+                answers.push(answer);
+            }
+        }
+    }
+    counts
+        .into_iter()
+        .map(|(reason, count)| Unanswered {
+            reason: match reason {
+                LossReason::TimedOut => "no answer in time".to_owned(),
+                other => other.to_string(),
+            },
+            count,
+            examples: answers
+                .iter()
+                .filter(|answer| answer.reason == reason)
+                .map(|answer| match answer.local {
+                    Some(local) => format!("{local}: {answer}"),
+                    None => answer.to_string(),
+                })
+                .collect(),
+        })
+        .collect()
 }
 
 /// How far the plan has connections proved. A server that does not read gives no echo back.

@@ -204,7 +204,16 @@ fn unverified(story: &Story, plan: &RunSummary, allowed: u64) -> Option<String> 
     let (asked, echoed) = (sum(|report| report.asked), sum(|report| report.echoed));
     let dead = asked.saturating_sub(echoed);
     (dead.count() > allowed).then(|| {
-        format!("{dead} of {asked} connections that were asked for an echo did not give it back")
+        if plan.protocol.is_echo() {
+            format!(
+                "{dead} of {asked} connections that were asked for an echo did not give it back"
+            )
+        } else {
+            format!(
+                "{dead} of {asked} connections did not give {} as they should",
+                plan.protocol.kind().proof()
+            )
+        }
     })
 }
 
@@ -237,9 +246,14 @@ fn unproved(story: &Story, plan: &RunSummary) -> Vec<String> {
     };
     if unproved.is_empty() && asked < wanted {
         unproved.push(format!(
-            "{} of {} echoes that the scenario asks for were sent",
+            "{} of {} {} that the scenario asks for were sent",
             grouped(asked),
-            grouped(wanted)
+            grouped(wanted),
+            if plan.protocol.is_echo() {
+                "echoes"
+            } else {
+                "questions"
+            }
         ));
     }
     unproved

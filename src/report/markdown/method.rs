@@ -2,8 +2,8 @@
 
 use super::page::{Column, Page, code};
 use crate::domain::{
-    Binding, Phase, PhaseTime, PlaceMaking, PlannedWorker, PortChoice, Reading, Role, RunSummary,
-    VerifyShare, WorkerId, WorkerSpec, verify_of,
+    Binding, Phase, PhaseTime, PlaceMaking, PlannedWorker, PortChoice, ProtocolKind, Reading, Role,
+    RunSummary, VerifyShare, WorkerId, WorkerSpec, verify_of,
 };
 use crate::report::model::Report;
 use crate::report::number::{bytes, grouped, seconds};
@@ -252,13 +252,20 @@ pub(super) fn section(page: &mut Page, report: &Report) {
         "Both ends are counted by state through `sock_diag`, which asks the kernel, not the programs.".to_owned(),
     ];
     if let Some(plan) = report.summary.present() {
-        method.push(match verify_of(&plan.stages) {
-            VerifyShare::All => "An echo is sent through every connection and compared.".to_owned(),
-            VerifyShare::Sample(share) => format!(
-                "An echo is sent through {} connections, spread evenly, and compared.",
-                grouped(u64::from(share.get()))
+        let through = |which: &str| match plan.protocol.kind() {
+            ProtocolKind::Echo => format!("An echo is sent through {which} and compared."),
+            kind => format!(
+                "An exchange of the protocol `{kind}` goes through {which} and is judged by its answer: `docs/protocols.md`."
             ),
-            VerifyShare::None => "No echo is sent.".to_owned(),
+        };
+        method.push(match verify_of(&plan.stages) {
+            VerifyShare::All => through("every connection"),
+            VerifyShare::Sample(share) => through(&format!(
+                "{} connections, spread evenly,",
+                grouped(u64::from(share.get()))
+            )),
+            VerifyShare::None if plan.protocol.is_echo() => "No echo is sent.".to_owned(),
+            VerifyShare::None => "Nothing is asked of the server.".to_owned(),
         });
     }
     method.push(

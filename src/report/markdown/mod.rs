@@ -13,7 +13,7 @@ use super::charts::Chart;
 use super::headline::headline;
 use super::model::Report;
 use super::number::{bytes_each, figure, grouped, micros, percent, seconds, whole, with_unit};
-use crate::domain::{Load, RunVerdict, TcpState, ThresholdKind, ThresholdResult};
+use crate::domain::{Load, ProtocolKind, RunVerdict, TcpState, ThresholdKind, ThresholdResult};
 
 /// The report as markdown; `charts` are those that lie beside it.
 #[must_use]
@@ -147,6 +147,7 @@ fn figures(page: &mut Page, report: &Report) {
     page.heading("Figures");
     let unknown = || "unknown".to_owned();
     let not_counted = || "unknown: an end was not counted".to_owned();
+    let proved = format!("Proved alive by {}", report.result.protocol.proof());
     let mut rows = vec![
         (
             "Connections asked for",
@@ -171,7 +172,7 @@ fn figures(page: &mut Page, report: &Report) {
         ("Lost", grouped(connections.lost)),
         ("Never opened", grouped(connections.failed)),
         (
-            "Proved alive by an echo",
+            proved.as_str(),
             connections
                 .verified
                 .map_or_else(|| "not tried".to_owned(), grouped),
@@ -210,15 +211,21 @@ fn figures(page: &mut Page, report: &Report) {
     trouble(page, report);
 }
 
-/// What the latency of an echo is measured from.
+/// What the latency of an exchange is measured from.
 fn echo_latency(report: &Report) -> String {
+    let what = match report.result.protocol {
+        ProtocolKind::Echo => "Echo",
+        ProtocolKind::Http => "HTTP response",
+        ProtocolKind::Script => "Script",
+        ProtocolKind::Tcp => "Answer",
+    };
     match report.echo_load {
-        Some(Load::Planned { rate }) => format!("Echo, {rate} planned: from the planned moment"),
+        Some(Load::Planned { rate }) => format!("{what}, {rate} planned: from the planned moment"),
         Some(Load::ClosedLoop { window }) => format!(
-            "Echo, closed loop with a window of {}: from sending until the answer was noticed",
+            "{what}, closed loop with a window of {}: from sending until the answer was noticed",
             grouped(window)
         ),
-        None => "Echo, closed loop: from sending until the answer was noticed".to_owned(),
+        None => format!("{what}, closed loop: from sending until the answer was noticed"),
     }
 }
 
@@ -285,8 +292,36 @@ fn counted(page: &mut Page, report: &Report) {
     );
 }
 
+/// Exchanges that failed, where there were any.
+fn unanswered(page: &mut Page, report: &Report) {
+    let unanswered = &report.result.unanswered;
+    if unanswered.is_empty() {
+        return;
+    }
+    page.subheading("Exchanges without the right answer");
+    let rows: Vec<Vec<String>> = unanswered
+        .iter()
+        .map(|each| {
+            vec![
+                each.reason.clone(),
+                grouped(each.count),
+                each.examples.join("; "),
+            ]
+        })
+        .collect();
+    page.table(
+        &[
+            ("Why", Column::Left),
+            ("How many", Column::Right),
+            ("For example", Column::Left),
+        ],
+        &rows,
+    );
+}
+
 /// Losses and failures, where there were any.
 fn trouble(page: &mut Page, report: &Report) {
+    unanswered(page, report);
     if !report.losses.is_empty() {
         page.subheading("Lost connections");
         let rows: Vec<Vec<String>> = report

@@ -1,8 +1,9 @@
 //! The verdict is a proof: what was not counted or not proved is never held, and the first line says so.
 
 use crate::domain::{
-    ConnCount, HostIndex, NamespaceSample, Proof, Reading, Role, RunEvent, RunVerdict, Service,
-    SocketStat, Stage, TcpCounters, VerifyShare, WorkerId, WorkerSpec,
+    ByteText, ConnCount, Conversation, HostIndex, HttpRequest, LossReason, NamespaceSample, Proof,
+    Reading, Role, RunEvent, RunVerdict, Service, SocketStat, Stage, TcpCounters, Unanswered,
+    VerifyShare, WorkerId, WorkerSpec, WrongAnswer,
 };
 use crate::record::Recording;
 use crate::report::staged::Staged;
@@ -80,6 +81,54 @@ fn silent_connections_are_not_held() {
     let line = first_line(&recording);
     assert!(
         line.starts_with("MISSED: 8,000 of 8,000 connections that were asked for an echo did not give it back; held 0 of 8,000"),
+        "{line}"
+    );
+}
+
+#[test]
+fn wrong_answers_are_told_with_an_example_of_each_kind() {
+    let mut recording = good();
+    verified(&mut recording, |verification| {
+        let report = &mut verification.clients[0].1;
+        report.echoed = report.asked.saturating_sub(ConnCount::new(5));
+        report.silent = ConnCount::new(2);
+        report.failed = vec![(LossReason::Status(503), 3)];
+        report.answers = vec![WrongAnswer {
+            reason: LossReason::Status(503),
+            local: "127.1.0.1:1024".parse().ok(),
+            expected: "200 to 399".to_owned(),
+            got: ByteText::from_bytes(b"HTTP/1.1 503 Unavailable\r\nServer: x"),
+        }];
+    });
+    if let Reading::Present(summary) = &mut recording.summary {
+        summary.protocol = Conversation::Http(HttpRequest::default());
+    }
+    let report = analyse(&recording);
+    let example =
+        "127.1.0.1:1024: status 503, expected 200 to 399: `HTTP/1.1 503 Unavailable`".to_owned();
+    assert_eq!(
+        report.result.unanswered,
+        [
+            Unanswered {
+                reason: "no answer in time".to_owned(),
+                count: 2,
+                examples: Vec::new(),
+            },
+            Unanswered {
+                reason: "status 503".to_owned(),
+                count: 3,
+                examples: vec![example.clone()],
+            },
+        ]
+    );
+    let page = markdown(&report, &[]);
+    assert!(page.contains(&example), "{page}");
+    assert!(page.contains("Proved alive by an HTTP response"), "{page}");
+    let line = first_line(&recording);
+    assert!(
+        line.starts_with(
+            "MISSED: 5 of 8,000 connections did not give an HTTP response as they should"
+        ),
         "{line}"
     );
 }
