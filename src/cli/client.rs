@@ -127,11 +127,12 @@ pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
     let mut hand = Hand::start(Command::start(WorkerSpec::Client(spec)))?;
     let mut exit = Exit::Done;
     let mut until = None;
-    let (mut ramped, mut verified) = (false, false);
+    let mut verified = false;
     loop {
         let event = match hand.listen(until) {
             Woken::Event(event) => event,
-            Woken::Progress if ramped && hand.counters().established == ConnCount::ZERO => {
+            // Before that, what came of the exchanges says why.
+            Woken::Progress if verified && hand.counters().established == ConnCount::ZERO => {
                 say("nothing is left to hold");
                 exit = Exit::Missed;
                 break;
@@ -148,7 +149,6 @@ pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
                 hand.send(Command::Begin);
             }
             Event::RampDone { counters, seconds } => {
-                ramped = true;
                 say(&opened(&counters, seconds));
                 if counters.opened.count() < args.connections {
                     exit = Exit::Missed;
