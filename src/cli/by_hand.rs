@@ -298,8 +298,13 @@ fn lost(note: &LossNote) {
         .examples
         .first()
         .map_or_else(String::new, |example| format!(", first {example}"));
+    let said = if note.said.is_empty() {
+        String::new()
+    } else {
+        format!("; it said `{}`", note.said.first_line())
+    };
     say(&format!(
-        "lost {}: {}{example}",
+        "lost {}: {}{example}{said}",
         ConnCount::new(note.count),
         note.reason
     ));

@@ -61,6 +61,12 @@ impl ByteText {
         &self.0
     }
 
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The first line, without its end.
     #[must_use]
     pub fn first_line(&self) -> Self {

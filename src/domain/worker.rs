@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Acceptors, ConnCount, ConnRate, ConnectFailure, DescriptorTables, EngineKind, HostIndex,
-    LossReason, PortChoice, Role, Service, Shard, SubjectSpec, WorkerId,
+    Acceptors, ByteText, ConnCount, ConnRate, ConnectFailure, DescriptorTables, EngineKind,
+    HostIndex, LossReason, PortChoice, Role, Service, Shard, SubjectSpec, WorkerId,
 };
 
 /// `SO_KEEPALIVE` with its three values (tcp(7)).
@@ -270,6 +270,10 @@ pub struct LossNote {
     pub count: u64,
     /// The client's ends of the first few, as far as they are known: a server is not told of those that were reset.
     pub examples: Vec<SocketAddrV4>,
+    /// The first bytes that lay unread at the client's end of one of them, at most [`WrongAnswer::MOST_BYTES`](super::WrongAnswer::MOST_BYTES): what its
+    /// server said before it ended the connection. Empty where there were none.
+    #[serde(default, skip_serializing_if = "ByteText::is_empty")]
+    pub said: ByteText,
 }
 
 #[cfg(test)]

@@ -18,10 +18,11 @@ use super::table::{ClientLayout, Layout};
 use super::{Dialing, EngineError, Ledger, Running, Tables};
 use crate::domain::{
     ClientSpec, ConnectFailure, Counters, EngineKind, FailureNote, Keepalive, LatencyCounts,
-    LossReason, PortChoice, Task,
+    LossReason, PortChoice, Task, WrongAnswer,
 };
 use crate::kernel::sys::eventfd::EventFd;
-use crate::kernel::sys::fdtable::OwnTable;
+use crate::kernel::sys::fdtable::{Descriptor, OwnTable};
+use crate::kernel::sys::socket::{self, Received};
 
 /// How long handshakes under way may go on after the ramp was stopped.
 pub(super) const AFTER_STOP: Duration = Duration::from_secs(1);
@@ -190,16 +191,18 @@ impl<B> ClientCore<B> {
         );
     }
 
-    /// Counts a connection of table `index` that has ended though nobody here asked for it. The caller closes it.
+    /// Counts a connection of table `index` that has ended though nobody here asked for it, with what lay unread at it. The
+    /// caller closes it.
     pub(super) fn count_loss(
         &self,
         index: usize,
         reason: LossReason,
         local: Option<std::net::SocketAddrV4>,
+        said: &[u8],
     ) {
         self.counters[index].closed.add(1);
         self.counters[index].lost.add(1);
-        self.ledger.lost(reason, 1, local);
+        self.ledger.lost(reason, 1, local, said);
     }
 
     /// The number, among all of this client, of the first connection of table `index`. Those of the table follow it without
@@ -214,6 +217,14 @@ impl<B> ClientCore<B> {
         if let Some(report) = round.finish(findings) {
             self.ledger.reached(Milestone::Performed(report));
         }
+    }
+}
+
+/// What lies unread at a connection that has ended: its server may have said why.
+pub(super) fn last_words(socket: Descriptor, buffer: &mut [u8; WrongAnswer::MOST_BYTES]) -> &[u8] {
+    match socket::receive(socket, buffer) {
+        Ok(Received::Bytes(count)) => &buffer[..count],
+        _ => &[],
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::domain::{ConnectFailure, FailureNote, LossNote, LossReason, VerifyReport};
+use crate::domain::{ByteText, ConnectFailure, FailureNote, LossNote, LossReason, VerifyReport};
 
 /// Examples told of each loss, and failures told of each class; the counters have all.
 const EXAMPLES: usize = 8;
@@ -65,8 +65,8 @@ impl Ledger {
         Self::default()
     }
 
-    /// Writes down connections that were lost.
-    pub fn lost(&self, reason: LossReason, count: u64, example: Option<SocketAddrV4>) {
+    /// Writes down connections that were lost, with what lay unread at one of them.
+    pub fn lost(&self, reason: LossReason, count: u64, example: Option<SocketAddrV4>, said: &[u8]) {
         let mut pages = self.pages();
         let losses = &mut pages.news.losses;
         let index = losses
@@ -77,6 +77,7 @@ impl Ledger {
                     reason,
                     count: 0,
                     examples: Vec::new(),
+                    said: ByteText::default(),
                 });
                 losses.len() - 1
             });
@@ -84,6 +85,9 @@ impl Ledger {
         note.count += count;
         if note.examples.len() < EXAMPLES {
             note.examples.extend(example);
+        }
+        if note.said.is_empty() {
+            note.said = ByteText::from_bytes(said);
         }
     }
 
@@ -160,13 +164,14 @@ mod tests {
         let ledger = Ledger::new();
         for port in 1..=100 {
             let example = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-            ledger.lost(LossReason::Reset, 1, Some(example));
+            ledger.lost(LossReason::Reset, 1, Some(example), b"");
         }
-        ledger.lost(LossReason::ClosedByPeer, 5, None);
+        ledger.lost(LossReason::ClosedByPeer, 5, None, b"busy");
         let news = ledger.take(Duration::ZERO);
         assert_eq!(news.losses.len(), 2);
         assert_eq!(news.losses[0].count, 100);
         assert_eq!(news.losses[0].examples.len(), EXAMPLES);
+        assert_eq!(news.losses[1].said.bytes(), b"busy");
         assert!(ledger.take(Duration::ZERO).losses.is_empty());
     }
 

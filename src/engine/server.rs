@@ -216,7 +216,7 @@ impl ServerCore {
         counters.closed.add(1);
         if !self.closing.settled() {
             counters.lost.add(1);
-            self.ledger.lost(reason, 1, peer);
+            self.ledger.lost(reason, 1, peer, &[]);
         }
     }
 

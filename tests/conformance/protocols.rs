@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use c1m::control::Event;
 use c1m::domain::{
     ByteText, Conversation, EngineKind, HttpRequest, LossReason, Script, ScriptStep, Task,
     Template, VerifyReport, VerifyShare,
@@ -230,7 +231,15 @@ pub(crate) fn an_end_behind_unread_bytes_is_noticed(engine: EngineKind) {
         peer.write_all(b"220 ready\r\n").expect("there is room");
     }
     peers.drain(..5);
-    dialing.wait_lost(5, LossReason::ClosedByPeer);
+    let mut lost = 0;
+    dialing.wait(|event| {
+        if let Event::Lost { note } = event {
+            assert_eq!(note.reason, LossReason::ClosedByPeer);
+            assert_eq!(note.said.bytes(), b"220 ready\r\n");
+            lost += note.count;
+        }
+        (lost >= 5).then_some(())
+    });
     assert_eq!(dialing.drain(), 15);
     dialing.end();
 }

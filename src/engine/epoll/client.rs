@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use super::connect::{Dialer, Handshakes};
 use super::sweep::{SWEEP_EVERY, sweep};
-use crate::domain::LossReason;
-use crate::engine::client::{ClientCore, ClientThread, Slot};
+use crate::domain::{LossReason, WrongAnswer};
+use crate::engine::client::{ClientCore, ClientThread, Slot, last_words};
 use crate::engine::counters::TableCounters;
 use crate::engine::orders::Order;
 use crate::engine::pasts::Pasts;
@@ -95,8 +95,10 @@ impl<'a> Connections<'a> {
             return None;
         }
         let local = socket::local_address(socket);
+        let mut buffer = [0; WrongAnswer::MOST_BYTES];
+        let said = last_words(socket, &mut buffer);
         self.table.reset(socket);
-        self.core.count_loss(self.index, reason, local);
+        self.core.count_loss(self.index, reason, local, said);
         Some(Ended { reason, local })
     }
 

@@ -16,8 +16,10 @@ use tokio::time::{sleep, timeout};
 
 use super::exchange::Part;
 use super::{Signal, local, runtime};
-use crate::domain::{ConnectFailure, LossReason, RESERVED_DESCRIPTORS};
-use crate::engine::client::{AFTER_STOP, ClientCore, ClientThread, SharedLatency, Slot};
+use crate::domain::{ByteText, ConnectFailure, LossReason, RESERVED_DESCRIPTORS, WrongAnswer};
+use crate::engine::client::{
+    AFTER_STOP, ClientCore, ClientThread, SharedLatency, Slot, last_words,
+};
 use crate::engine::counters::TableCounters;
 use crate::engine::orders::Order;
 use crate::engine::pool::PoolGuard;
@@ -295,10 +297,13 @@ impl Table {
             return pending().await;
         }
         let example = local(&stream);
+        // Of a call, so that the buffer is not in the task.
+        let said = words(&stream);
         // Such a connection leaves no TIME_WAIT behind; where that cannot be had, nothing is lost.
         let _ = socket::reset_on_close(Descriptor::from(&stream));
         drop(stream);
-        self.core.count_loss(self.index, reason, example);
+        self.core
+            .count_loss(self.index, reason, example, said.bytes());
         if matches!(rounds.has_changed(), Ok(true))
             && let Some(part) = &*rounds.borrow_and_update()
         {
@@ -334,6 +339,11 @@ impl Table {
     fn counters(&self) -> &TableCounters {
         &self.core.counters[self.index]
     }
+}
+
+fn words(stream: &TcpStream) -> ByteText {
+    let mut buffer = [0; WrongAnswer::MOST_BYTES];
+    ByteText::from_bytes(last_words(Descriptor::from(stream), &mut buffer))
 }
 
 /// Whether the connection goes on. Bytes that came stay in the socket for the next exchange: they may be a greeting.

@@ -278,7 +278,15 @@ fn losses(story: &Story) -> Vec<Loss> {
             worker: *worker,
             reason: note.reason.to_string(),
             count: note.count,
-            examples: note.examples.iter().map(ToString::to_string).collect(),
+            examples: note
+                .examples
+                .iter()
+                .map(ToString::to_string)
+                .chain(
+                    (!note.said.is_empty())
+                        .then(|| format!("the server said `{}`", note.said.first_line())),
+                )
+                .collect(),
         })
         .collect()
 }

@@ -243,6 +243,7 @@ impl Staged {
                     note: LossNote {
                         reason: LossReason::Reset,
                         count: self.lost,
+                        said: ByteText::default(),
                         examples: vec![SocketAddrV4::new(Ipv4Addr::new(127, 1, 0, 1), 1024)],
                     },
                 },
