@@ -245,6 +245,8 @@ fn json_line(news: &Progress) {
             "phase": live.phase,
             "established": live.established,
             "served": live.served,
+            "accepted": live.accepting.map(|(accepted, _)| accepted),
+            "waiting": live.accepting.map(|(_, waiting)| waiting),
             "target": live.target,
             "failed": live.failed,
             "lost": live.lost,
@@ -262,6 +264,9 @@ fn json_line(news: &Progress) {
 fn live_text(live: &Live) -> String {
     let mut text = format!("{} {} of {}", live.phase, live.established, live.target);
     // Writing to a String cannot fail.
+    if let Some((accepted, waiting)) = live.accepting {
+        let _ = write!(text, ", {accepted} accepted, {waiting} waiting");
+    }
     if let Some(rate) = live.rate {
         let _ = write!(text, ", {rate}");
     }

@@ -425,6 +425,13 @@ impl<'a> Conductor<'a> {
             served: self
                 .worker(WorkerId::SERVER)
                 .map_or(ConnCount::ZERO, |server| server.counters.established),
+            accepting: self
+                .worker(WorkerId::SERVER)
+                .and_then(|server| server.accepting.as_ref())
+                .map(|state| {
+                    let (accepted, waiting) = (state.accepted, state.waiting);
+                    (ConnCount::new(accepted), ConnCount::new(waiting))
+                }),
             target: self.plan.target,
             failed: self
                 .clients()

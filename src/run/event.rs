@@ -33,6 +33,8 @@ pub struct Live {
     pub established: ConnCount,
     /// What the server has accepted and holds.
     pub served: ConnCount,
+    /// How far a server that is not the lab's own has accepted: what it has taken, and what waits in its accept queues.
+    pub accepting: Option<(ConnCount, ConnCount)>,
     /// The plan's target.
     pub target: ConnCount,
     /// Connections given up.
