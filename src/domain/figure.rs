@@ -1,11 +1,15 @@
 //! The figures of a result that a threshold may bound and that two runs are compared by. The list is closed: a figure that
 //! is not in it has no name.
 
+mod parts;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::{MemorySide, Phase, Role, RunResult, TcpState};
+
+pub use parts::{Part, Percentile, Side, Use};
 
 /// A figure of `result.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -31,6 +35,8 @@ pub enum Figure {
     Failed,
     /// Proved alive by an echo.
     Verified,
+    /// What such a server used at the target.
+    Server(Use),
     /// Length of the ramp.
     RampSeconds,
     /// Connections opened a second.
@@ -59,106 +65,13 @@ pub enum Figure {
     ElapsedTotal,
 }
 
-/// A percentile that is reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs)] // their names say it
-pub enum Percentile {
-    P50,
-    P90,
-    P99,
-    P999,
-    Max,
-}
-
-impl Percentile {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::P50, Self::P90, Self::P99, Self::P999, Self::Max];
-
-    /// Its key in `result.json`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::P50 => "p50",
-            Self::P90 => "p90",
-            Self::P99 => "p99",
-            Self::P999 => "p99.9",
-            Self::Max => "max",
-        }
-    }
-
-    /// The share of all values that do not exceed it.
-    #[must_use]
-    pub const fn share(self) -> f64 {
-        match self {
-            Self::P50 => 0.5,
-            Self::P90 => 0.9,
-            Self::P99 => 0.99,
-            Self::P999 => 0.999,
-            Self::Max => 1.0,
-        }
-    }
-}
-
-/// Whose memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Side {
-    /// The server's.
-    Server,
-    /// The clients'.
-    Client,
-    /// Both together.
-    Both,
-}
-
-impl Side {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Server, Self::Client, Self::Both];
-
-    /// Its key in `result.json`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Server => "server",
-            Self::Client => "client",
-            Self::Both => "both",
-        }
-    }
-}
-
-/// Which part of memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Part {
-    /// The workers' own memory.
-    User,
-    /// The kernel's.
-    Kernel,
-    /// Both.
-    Sum,
-    /// The kernel's, as control groups are charged.
-    Charged,
-}
-
-impl Part {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::User, Self::Kernel, Self::Sum, Self::Charged];
-
-    /// Its key in `result.json`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::User => "user_bytes_per_connection",
-            Self::Kernel => "kernel_bytes_per_connection",
-            Self::Sum => "bytes_per_connection",
-            Self::Charged => "charged_bytes_per_connection",
-        }
-    }
-}
-
 /// The unit that a figure is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FigureUnit {
     /// Bytes for each connection.
     Bytes,
+    /// Bytes in all.
+    Size,
     /// Connections, or sockets.
     Count,
     /// A share of one.
@@ -227,6 +140,7 @@ impl Figure {
             Self::RampSeconds,
             Self::RampRate,
         ];
+        all.extend(Use::ALL.map(Self::Server));
         all.extend(Percentile::ALL.map(Self::ConnectLatency));
         all.push(Self::HoldSeconds);
         for side in Side::ALL {
@@ -269,10 +183,21 @@ impl Figure {
             | Self::Lost
             | Self::Failed
             | Self::Verified
-            | Self::Counted(..) => FigureUnit::Count,
-            Self::RampSeconds | Self::HoldSeconds | Self::Elapsed(_) | Self::ElapsedTotal => {
-                FigureUnit::Seconds
-            }
+            | Self::Counted(..)
+            | Self::Server(
+                Use::Accepted
+                | Use::Waiting
+                | Use::Processes
+                | Use::Threads
+                | Use::Descriptors
+                | Use::PerGib,
+            ) => FigureUnit::Count,
+            Self::Server(Use::Pss) => FigureUnit::Size,
+            Self::RampSeconds
+            | Self::HoldSeconds
+            | Self::Elapsed(_)
+            | Self::ElapsedTotal
+            | Self::Server(Use::Cpu) => FigureUnit::Seconds,
             Self::RampRate => FigureUnit::PerSecond,
             Self::ConnectLatency(_) => FigureUnit::Microseconds,
             Self::Memory(..)
@@ -301,6 +226,7 @@ impl Figure {
             Self::Lost => Some(count(connections.lost)),
             Self::Failed => Some(count(connections.failed)),
             Self::Verified => connections.verified.map(count),
+            Self::Server(what) => what.of(result.server.as_ref()?),
             Self::RampSeconds => result.ramp.seconds,
             Self::RampRate => result.ramp.rate_per_second,
             Self::ConnectLatency(percentile) => result
@@ -356,6 +282,10 @@ impl Figure {
             Self::Accepted | Self::Waiting => {
                 Some("it is told of servers that are not the lab's own")
             }
+            Self::Server(_) if result.server.is_none() => {
+                Some("it is told of servers that are not the lab's own")
+            }
+            Self::Server(_) => Some("it was not observed in this run"),
             Self::Verified => Some("no connection was asked for an echo"),
             Self::Counted(..) => Some("this end was not counted"),
             Self::Elapsed(_) => Some("the run did not come to this phase"),
@@ -394,6 +324,7 @@ impl fmt::Display for Figure {
             Self::Lost => out.pad("connections.lost"),
             Self::Failed => out.pad("connections.failed"),
             Self::Verified => out.pad("connections.verified"),
+            Self::Server(what) => out.pad(&format!("server.{}", what.name())),
             Self::RampSeconds => out.pad("ramp.seconds"),
             Self::RampRate => out.pad("ramp.rate_per_second"),
             Self::ConnectLatency(percentile) => out.pad(&format!(

@@ -50,15 +50,15 @@ pub use facts::{
     ObjectSize, ObjectSizes, SizeSource, UserNamespaceFacts,
 };
 pub use failure::{ClosingSign, ConnectFailure, HttpFault, LossReason};
-pub use figure::{Bound, Figure, FigureUnit, Part, Percentile, Side};
+pub use figure::{Bound, Figure, FigureUnit, Part, Percentile, Side, Use};
 pub use id::{HostIndex, RunId, WorkerId};
 pub use phase::Phase;
 pub use quantity::{Bytes, Limit, Pages};
 pub use reading::{Gap, Reading};
 pub use result::{
     AttributionRow, Connections, MemoryBasis, MemoryResult, MemorySide, PerConnection, Proof,
-    RampResult, RowSource, RunResult, RunVerdict, SettingResult, ThresholdKind, ThresholdResult,
-    Unanswered,
+    RampResult, RowSource, RunResult, RunVerdict, ServerResult, SettingResult, ThresholdKind,
+    ThresholdResult, Unanswered,
 };
 pub use sample::{
     CgroupSample, ConntrackSample, CpuTicks, KernelMessage, MemInfo, NamespaceSample,

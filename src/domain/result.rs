@@ -62,13 +62,16 @@ pub struct RunResult {
     /// What joins containers: `bridge`, `link` or `macvlan`; absent in other places, and where the recording does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
-    /// The server's engine, `epoll` or `tokio`; null when there was no plan.
+    /// The server's engine, `epoll` or `tokio`, or what a server is that is not the lab's own; null when there was no plan.
     pub engine: Option<String>,
     /// The clients' engine.
     pub client_engine: Option<String>,
     /// What the clients say on each connection; absent where it is the echo.
     #[serde(default, skip_serializing_if = "ProtocolKind::is_echo")]
     pub protocol: ProtocolKind,
+    /// What a server that is not the lab's own used at the target; absent for the lab's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerResult>,
     /// How many.
     pub connections: Connections,
     /// Exchanges that did not give the right answer, by reason; absent where there was none.
@@ -133,6 +136,28 @@ pub struct Connections {
     /// How far the connections were proved alive.
     #[serde(default)]
     pub proof: Proof,
+}
+
+/// What a server that is not the lab's own used at the target, over all its processes.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ServerResult {
+    /// Connections taken by accept(2); null where its side was not observed.
+    pub accepted: Option<u64>,
+    /// Connections that are established and wait in an accept queue; null where its side was not observed.
+    pub waiting: Option<u64>,
+    /// Processes; null where none is known that is the server's.
+    pub processes: Option<u64>,
+    /// Threads of all of them.
+    pub threads: Option<u64>,
+    /// Open descriptors of all of them; null before Linux 6.2 too.
+    pub descriptors: Option<u64>,
+    /// Seconds of processor time from the first connection to the target.
+    pub cpu_seconds: Option<f64>,
+    /// Proportional share of memory (PSS): every page once.
+    pub pss_bytes: Option<u64>,
+    /// Connections that fit into 1 GiB, kernel and user memory of the server's side, beside what it uses without any; null
+    /// where that was not measured.
+    pub connections_per_gib: Option<u64>,
 }
 
 /// Exchanges that failed alike.

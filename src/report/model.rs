@@ -1,6 +1,7 @@
 //! What a report is made of: every figure, computed once, before anything is rendered.
 
 mod memory;
+mod server;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,9 @@ use crate::domain::{
 
 pub use memory::{
     Account, AccountRow, CgroupRow, FloatBytes, MemoryDetail, Part, ProcessRow, Sides,
+};
+pub use server::{
+    DescriptorNeed, Moment, OutputLine, ProcessorUse, ServerDetail, Sizing, Trouble, Usage, UserBy,
 };
 
 /// A run, understood.
@@ -44,6 +48,8 @@ pub struct Report {
     pub echo_load: Option<Load>,
     /// Sockets by state at the target, with the seconds that counting took.
     pub counted: BTreeMap<&'static str, Reading<Counted>>,
+    /// The server, where it is not the lab's own.
+    pub server: Option<ServerDetail>,
     /// Memory, taken apart.
     pub memory: Reading<MemoryDetail>,
     /// The slope of memory over connections.
@@ -304,6 +310,19 @@ pub struct LatencyAt {
     pub percentiles: [f64; 4],
 }
 
+/// How far a server that is not the lab's own had accepted at a moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AcceptingAt {
+    /// Seconds since the run began.
+    pub at_seconds: f64,
+    /// Connections that it had accepted.
+    pub accepted: f64,
+    /// Those that waited in its accept queues.
+    pub waiting: f64,
+    /// How many may wait in all of them.
+    pub limit: f64,
+}
+
 /// What charts are drawn from. Times are seconds since the run began.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Series {
@@ -323,6 +342,8 @@ pub struct Series {
     pub listen_drops: Vec<(f64, f64)>,
     /// Connections left while they are closed, over seconds since the closing began.
     pub drain: Vec<(f64, f64)>,
+    /// How far a server that is not the lab's own had accepted, over time.
+    pub accepting: Vec<AcceptingAt>,
     /// Where phases began.
     pub phases: Vec<(Phase, f64)>,
 }

@@ -115,6 +115,7 @@ pub(super) fn micros(micros: f64) -> String {
 pub(super) fn with_unit(number: f64, unit: FigureUnit) -> String {
     match unit {
         FigureUnit::Bytes => bytes_each(number),
+        FigureUnit::Size => bytes(number),
         FigureUnit::Count => whole(number),
         FigureUnit::Fraction => format!("{:.2} %", number * 100.0),
         FigureUnit::Microseconds => micros(number),

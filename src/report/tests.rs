@@ -1,6 +1,7 @@
 //! What is staged must come out: figures, verdicts, and the page that tells them.
 
 mod memory;
+mod server;
 mod verdict;
 
 use super::staged::{KERNEL_EACH, KERNEL_SERVER, SERVER_EACH, Staged, Until};

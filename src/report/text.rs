@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use super::headline::headline;
-use super::model::Report;
-use super::number::{bytes_each, figure, grouped, micros, seconds, whole};
+use super::model::{Moment, Report, ServerDetail};
+use super::number::{bytes, bytes_each, figure, grouped, micros, seconds, whole};
+use crate::domain::Reading;
 
 /// Doubts shown on the terminal; the report has all.
 const DOUBTS_SHOWN: usize = 4;
@@ -89,6 +90,10 @@ fn rows(report: &Report) -> Vec<(&'static str, String)> {
             format!("{} by {}", grouped(verified), result.protocol.proof()),
         );
     }
+    if let Some(server) = &report.server {
+        rows.extend(server_rows(server));
+    }
+    let mut row = |name, value: String| rows.push((name, value));
     if let Some(memory) = result.memory.both.bytes_per_connection {
         row(
             "memory",
@@ -108,6 +113,66 @@ fn rows(report: &Report) -> Vec<(&'static str, String)> {
     }
     rows.extend(circumstances(report));
     rows
+}
+
+/// How far a server that is not the lab's own accepted, what it used, and how many connections fit into a gibibyte.
+fn server_rows(server: &ServerDetail) -> Vec<(&'static str, String)> {
+    let mut rows = Vec::new();
+    let last = server.accepting.last();
+    rows.push((
+        "server",
+        match last.map(|(_, state)| state) {
+            Some(Reading::Present(state)) => format!(
+                "{} accepted, {} wait in its accept queue",
+                grouped(state.accepted),
+                grouped(state.waiting)
+            ),
+            Some(Reading::Missing(gap)) => gap.gap.clone(),
+            None => "the server's side was not observed".to_owned(),
+        },
+    ));
+    if let Some(usage) = server.usage_at(Moment::Target) {
+        let mut text = format!(
+            "{}, {}",
+            counted_of(usage.processes, "process", "processes"),
+            counted_of(usage.threads, "thread", "threads")
+        );
+        // Writing to a string cannot fail.
+        if let Reading::Present(count) = &usage.descriptors {
+            let _ = write!(text, ", {} descriptors", grouped(*count));
+        }
+        if let Reading::Present(share) = &usage.proportional {
+            let _ = write!(text, ", {share} of memory (PSS)");
+        }
+        if let Some(each) = server.processor.each() {
+            let _ = write!(
+                text,
+                ", {} of processor time for each connection",
+                micros(each * 1e6)
+            );
+        }
+        rows.push(("uses", text));
+    }
+    if let Reading::Present(sizing) = &server.sizing {
+        rows.push((
+            "sizing",
+            format!(
+                "{} connections per GiB on the server's side; 100,000 take {}",
+                grouped(sizing.connections(1_073_741_824.0)),
+                bytes(sizing.bytes(100_000))
+            ),
+        ));
+    }
+    rows
+}
+
+/// `1 process`, `3 processes`.
+fn counted_of(number: u64, one: &str, several: &str) -> String {
+    format!(
+        "{} {}",
+        grouped(number),
+        if number == 1 { one } else { several }
+    )
 }
 
 /// Where it was, what was bounded, what to doubt.

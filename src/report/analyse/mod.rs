@@ -8,6 +8,8 @@ mod memory;
 mod outcome;
 mod processor;
 mod series;
+mod server;
+mod sizing;
 mod slope;
 mod story;
 mod verdict;
@@ -68,12 +70,14 @@ pub fn analyse(recording: &Recording) -> Report {
         memory: &memory,
         slope: &slope,
     });
+    let server = server::server(recording, &story, &memory);
     let result = outcome::result(outcome::Findings {
         recording,
         story: &story,
         memory: &memory,
         slope: &slope,
         latency: latency.as_ref(),
+        server: server.as_ref(),
         doubts,
     });
     Report {
@@ -116,6 +120,7 @@ pub fn analyse(recording: &Recording) -> Report {
         latency,
         echo,
         echo_load,
+        server,
         memory,
         slope,
         article,

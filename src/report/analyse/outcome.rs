@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use crate::domain::{
     Bound, ConnCount, Connections, Ends, LossReason, Phase, Proof, RampResult, Reading,
-    RestoreOutcome, Role, RunResult, RunSummary, RunVerdict, SettingResult, SettingScope, TcpState,
-    Threshold, ThresholdKind, ThresholdResult, Unanswered, VerifyReport, VerifyShare, WorkerId,
-    WorkerSpec, WrongAnswer, verify_of,
+    RestoreOutcome, Role, RunResult, RunSummary, RunVerdict, ServerResult, SettingResult,
+    SettingScope, TcpState, Threshold, ThresholdKind, ThresholdResult, Unanswered, VerifyReport,
+    VerifyShare, WorkerId, WorkerSpec, WrongAnswer, verify_of,
 };
 use crate::record::Recording;
 
 use super::memory::memory_result;
 use super::story::Story;
 use super::verdict::{Evidence, verdict};
-use crate::report::model::{LatencySummary, MemoryDetail, Slope};
+use crate::report::model::{LatencySummary, MemoryDetail, Moment, ServerDetail, Slope};
 
 /// Version of `result.json`.
 const RESULT_VERSION: u32 = 1;
@@ -25,6 +25,7 @@ pub(super) struct Findings<'a> {
     pub(super) memory: &'a Reading<MemoryDetail>,
     pub(super) slope: &'a Reading<Slope>,
     pub(super) latency: Option<&'a LatencySummary>,
+    pub(super) server: Option<&'a ServerDetail>,
     pub(super) doubts: Vec<String>,
 }
 
@@ -36,6 +37,7 @@ pub(super) fn result(findings: Findings<'_>) -> RunResult {
         memory,
         slope,
         latency,
+        server,
         doubts,
     } = findings;
     let plan = recording.summary.present();
@@ -81,6 +83,7 @@ pub(super) fn result(findings: Findings<'_>) -> RunResult {
             .map(|network| network.driver.to_string()),
         engine: engine(plan, Role::Server),
         client_engine: engine(plan, Role::Client),
+        server: server.map(server_result),
         connections,
         ramp: ramp(story, latency),
         hold_seconds,
@@ -118,6 +121,32 @@ fn engine(plan: Option<&RunSummary>, role: Role) -> Option<String> {
     };
     Some(engine.to_string())
 }
+
+fn server_result(server: &ServerDetail) -> ServerResult {
+    let state = server
+        .accepting_at(Moment::Target)
+        .or_else(|| server.accepting_at(Moment::RampEnd));
+    let usage = server
+        .usage_at(Moment::Target)
+        .or_else(|| server.usage_at(Moment::RampEnd));
+    ServerResult {
+        accepted: state.map(|state| state.accepted),
+        waiting: state.map(|state| state.waiting),
+        processes: usage.map(|usage| usage.processes),
+        threads: usage.map(|usage| usage.threads),
+        descriptors: usage.and_then(|usage| usage.descriptors.present().copied()),
+        cpu_seconds: server.processor.ramp.present().copied(),
+        pss_bytes: usage
+            .and_then(|usage| usage.proportional.present())
+            .map(|bytes| bytes.bytes()),
+        connections_per_gib: server
+            .sizing
+            .present()
+            .map(|sizing| sizing.connections(GIB)),
+    }
+}
+
+const GIB: f64 = 1_073_741_824.0;
 
 fn connections(story: &Story, plan: Option<&RunSummary>) -> Connections {
     let drain = story.drain_began();

@@ -6,7 +6,7 @@ use super::latency::over_held;
 use super::memory::beyond;
 use super::story::Story;
 use super::{doubts, processor};
-use crate::report::model::Series;
+use crate::report::model::{AcceptingAt, Series};
 
 /// Seconds over which a rate is taken: progress comes four times a second, and from several clients.
 const RATE_SECONDS: f64 = 1.0;
@@ -40,6 +40,7 @@ pub(super) fn series(story: &Story, samples: &[Sample], base: Option<&Sample>) -
             .filter_map(|pair| Some((pair[1].at_seconds, processor::between(&pair[0], &pair[1])?)))
             .collect(),
         listen_drops: listen_drops(samples),
+        accepting: accepting(story),
         drain: drain.map_or_else(Vec::new, |began| closing(story, began)),
         phases: story.began.clone(),
     }
@@ -67,6 +68,30 @@ fn connections(story: &Story) -> Vec<(f64, f64)> {
     let last = line.pop();
     let closing = closing.into_iter().map(|(at, held)| (at, held as f64));
     line.extend(stepped(last.into_iter().chain(closing)));
+    line
+}
+
+/// How far a server that is not the lab's own had accepted. It is told when it changes, so it stayed until shortly before.
+fn accepting(story: &Story) -> Vec<AcceptingAt> {
+    let mut line: Vec<AcceptingAt> = Vec::new();
+    for (at, state) in &story.accepting {
+        if let Some(before) = line
+            .last()
+            .copied()
+            .filter(|before| at - before.at_seconds > SILENCE_SECONDS)
+        {
+            line.push(AcceptingAt {
+                at_seconds: at - PROGRESS_SECONDS,
+                ..before
+            });
+        }
+        line.push(AcceptingAt {
+            at_seconds: *at,
+            accepted: state.accepted as f64,
+            waiting: state.waiting as f64,
+            limit: state.queues.iter().map(|queue| queue.limit).sum::<u64>() as f64,
+        });
+    }
     line
 }
 

@@ -43,6 +43,8 @@ pub(super) struct Story {
     pub(super) latencies: Vec<(f64, ConnCount, LatencyCounts)>,
     pub(super) losses: Vec<(f64, WorkerId, LossNote)>,
     pub(super) failures: Vec<(WorkerId, FailureNote)>,
+    /// When a connection first failed to open.
+    pub(super) first_failure: Option<f64>,
     pub(super) marks: BTreeMap<Mark, (f64, u64)>,
     pub(super) counted: BTreeMap<(Role, HostIndex), (StateCounts, f64)>,
     pub(super) verification: Option<Verification>,
@@ -110,6 +112,7 @@ impl Story {
             RunEvent::Lost { worker, note } => self.losses.push((at, *worker, note.clone())),
             RunEvent::ConnectFailed { worker, note } => {
                 self.failures.push((*worker, note.clone()));
+                self.first_failure.get_or_insert(at);
             }
             RunEvent::WorkerExited {
                 worker,

@@ -4,7 +4,7 @@ mod canvas;
 
 use plotters::style::RGBColor;
 
-use super::model::{LatencyAt, Report, Series, Slope};
+use super::model::{AcceptingAt, LatencyAt, Report, Series, Slope};
 use super::number::{grouped, hundredths, micros, tenths, whole};
 use crate::domain::Phase;
 use canvas::{Axis, Canvas, Line, NameAt, Scale, Shade};
@@ -49,6 +49,7 @@ pub fn charts(report: &Report) -> Result<Vec<Chart>, ChartError> {
             BLUE,
             hold,
         )?,
+        accepting(&series.accepting, hold)?,
         over_time(
             "rate.svg",
             "Connections opened per second, over time",
@@ -118,6 +119,80 @@ fn over_time(
         points: &points,
     }])?;
     Ok(Some(chart(file, title, svg)))
+}
+
+/// A limit that is larger than the largest value by more than this is named and not drawn: the lines would lie on the axis.
+const FARTHEST_LIMIT: f64 = 2.0;
+
+/// How far a server that is not the lab's own had accepted.
+fn accepting(told: &[AcceptingAt], hold: Option<Shade>) -> Result<Option<Chart>, ChartError> {
+    let most = told
+        .iter()
+        .map(|at| at.accepted.max(at.waiting))
+        .fold(0.0, f64::max);
+    if told.len() < 2 || most <= 0.0 {
+        return Ok(None);
+    }
+    let limit = told.iter().map(|at| at.limit).fold(0.0, f64::max);
+    let drawn = limit > 0.0 && limit <= FARTHEST_LIMIT * most;
+    let title = if drawn || limit <= 0.0 {
+        "Connections accepted, and waiting in the accept queue, over time".to_owned()
+    } else {
+        format!(
+            "Connections accepted, and waiting in the accept queue (room for {}), over time",
+            whole(limit)
+        )
+    };
+    let line = |field: fn(&AcceptingAt) -> f64| -> Vec<(f64, f64)> {
+        let points = told.iter().map(|at| (at.at_seconds, field(at)));
+        thinned(&points.collect::<Vec<_>>())
+    };
+    let (accepted, waiting) = (line(|at| at.accepted), line(|at| at.waiting));
+    let room = if drawn {
+        line(|at| at.limit)
+    } else {
+        Vec::new()
+    };
+    let canvas = Canvas {
+        title: &title,
+        x: Axis::of(
+            "seconds since the run began",
+            accepted.iter().map(|(x, _)| *x),
+            whole,
+        ),
+        y: Axis::of(
+            "connections",
+            accepted
+                .iter()
+                .chain(&waiting)
+                .chain(&room)
+                .map(|(_, y)| *y),
+            whole,
+        ),
+        scale: Scale::Linear,
+        shaded: hold,
+    };
+    let mut lines = vec![
+        Line {
+            name: Some("accepted"),
+            colour: BLUE,
+            points: &accepted,
+        },
+        Line {
+            name: Some("waiting"),
+            colour: ORANGE,
+            points: &waiting,
+        },
+    ];
+    if drawn {
+        lines.push(Line {
+            name: Some("room in the accept queue"),
+            colour: GREY,
+            points: &room,
+        });
+    }
+    let svg = canvas.lines(&lines)?;
+    Ok(Some(chart("accepted.svg", &title, svg)))
 }
 
 fn memory(series: &Series, hold: Option<Shade>) -> Result<Option<Chart>, ChartError> {

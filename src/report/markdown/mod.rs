@@ -6,6 +6,8 @@ mod memory;
 mod memory_checks;
 mod method;
 mod page;
+mod server;
+mod sizing;
 
 use page::{Column, Page, code};
 
@@ -21,8 +23,13 @@ pub fn markdown(report: &Report, charts: &[Chart]) -> String {
     let mut page = Page::default();
     verdict(&mut page, report);
     thresholds(&mut page, report);
+    server::section(&mut page, report);
     figures(&mut page, report);
+    server::accepting(&mut page, report);
+    server::usage(&mut page, report);
     memory::section(&mut page, report);
+    sizing::section(&mut page, report);
+    server::output(&mut page, report);
     show(&mut page, charts);
     doubts(&mut page, report);
     environment::section(&mut page, report);
@@ -74,7 +81,14 @@ fn verdict(page: &mut Page, report: &Report) {
         told("run", &result.run),
         result.started.as_deref().unwrap_or("at an unknown time"),
         told("place", &result.place),
-        told("server engine", &result.engine),
+        told(
+            if report.server.is_some() {
+                "server"
+            } else {
+                "server engine"
+            },
+            &result.engine
+        ),
     ));
     if let Some(plan) = report.summary.present() {
         let reduced = plan.reduced_by.iter().map(|shortfall| {

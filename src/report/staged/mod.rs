@@ -2,6 +2,7 @@
 //! what must come out. Each step of the story can be left out.
 
 mod machine;
+pub(super) mod subject;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;

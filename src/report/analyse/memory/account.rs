@@ -371,16 +371,22 @@ fn others(ground: &Ground<'_>, in_vmalloc: f64, rows: &mut Vec<AccountRow>) {
             .map(field)
             .sum()
     };
+    let summary = ground.known.summary;
+    let whose = if summary.is_some_and(|summary| summary.subject().is_some()) {
+        "server and clients"
+    } else {
+        "the workers"
+    };
     for (object, field) in [
         (
-            "page tables of the workers",
+            "page tables of",
             (|row| row.page_tables) as fn(&ProcessRow) -> f64,
         ),
-        ("memory of the workers", |row| row.anonymous),
+        ("memory of", |row| row.anonymous),
     ] {
         let (server, client) = (sum(true, field), sum(false, field));
         rows.push(AccountRow {
-            object: object.to_owned(),
+            object: format!("{object} {whose}"),
             objects: None,
             bytes: server + client,
             server,

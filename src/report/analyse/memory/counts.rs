@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::socket_objects::{ADDRESS_BUCKET, OWNED, PORT_BUCKET, QUEUED, SOCKET, WATCHED};
-use crate::domain::{HostIndex, Reading, Role, RunSummary, TcpState, WorkerSpec};
+use crate::domain::{HostIndex, Reading, Role, RunSummary, Sample, TcpState, WorkerSpec};
 
 use super::{Known, Span};
 
@@ -14,6 +14,8 @@ pub(super) struct Counts {
     pub(super) server_sockets: f64,
     /// Those of them that were accepted.
     pub(super) accepted: f64,
+    /// Handshakes of the server that are not over: each has a request, and no socket yet.
+    pub(super) half_open: f64,
     /// Those of the accepted ones that epoll watches.
     pub(super) server_watched: f64,
     /// The clients' sockets.
@@ -57,8 +59,8 @@ impl Counts {
     pub(super) fn of_kind(&self, kind: &str) -> Option<Expected> {
         let (server, client) = match kind {
             SOCKET => (self.server_sockets, self.client_sockets),
-            // It lives until accept(2).
-            QUEUED => (self.server_sockets - self.accepted, 0.0),
+            // It lives from the SYN until accept(2).
+            QUEUED => (self.server_sockets - self.accepted + self.half_open, 0.0),
             ADDRESS_BUCKET => (0.0, self.client_sockets),
             PORT_BUCKET => (0.0, self.client_ports),
             kind if OWNED.contains(&kind) => (self.accepted, self.client_sockets),
@@ -102,9 +104,15 @@ pub(super) fn of(span: &Span<'_>, known: Known<'_>) -> Reading<Counts> {
         .filter_map(|worker| story.counters_at(*worker, at))
         .map(|counters| counters.established.as_f64())
         .reduce(|one, other| one + other);
+    let state = summary.subject().and_then(|_| story.accepting_at(at));
     // What was accepted is known of the moment itself. What was counted later may be less, where some were lost meanwhile,
     // or more, where some wait to be accepted.
     let (server_sockets, accepted) = match (accepts, told, counted) {
+        // The kernel's own list of sockets tells them apart.
+        _ if state.is_some() => state.map_or((0.0, 0.0), |state| {
+            let accepted = state.accepted as f64;
+            (accepted + state.waiting as f64, accepted)
+        }),
         (true, Some(told), counted) => (told.max(counted.unwrap_or(told).min(clients)), told),
         (true, None, counted) => {
             let sockets = counted.unwrap_or(clients);
@@ -112,22 +120,73 @@ pub(super) fn of(span: &Span<'_>, known: Known<'_>) -> Reading<Counts> {
         }
         (false, _, counted) => (counted.unwrap_or(clients), 0.0),
     };
+    let client_watched = here(Role::Client, clients * watched_share(summary));
     Reading::Present(Counts {
         server_sockets: here(Role::Server, server_sockets),
         accepted: here(Role::Server, accepted),
-        server_watched: here(Role::Server, accepted * server_watches(summary)),
+        half_open: here(
+            Role::Server,
+            state.map_or(0.0, |state| state.half_open as f64),
+        ),
+        server_watched: here(
+            Role::Server,
+            accepted * server_watches(summary, span, accepted, client_watched),
+        ),
         client_sockets: here(Role::Client, clients),
-        client_watched: here(Role::Client, clients * watched_share(summary)),
+        client_watched,
         client_ports: here(Role::Client, ports(summary)),
     })
 }
 
-/// How often epoll watches each accepted connection: what the plan too takes from the engine and its service. A server that
-/// is not ours watches each of them once, as far as we know.
-fn server_watches(summary: &RunSummary) -> f64 {
-    summary.server().map_or(1.0, |server| {
-        server.engine.server_cost(server.service).watches as f64
-    })
+/// How often epoll watches each accepted connection: what the plan too takes from the engine and its service. Of a server that
+/// is not ours nobody knows it beforehand, so it is taken from what has grown of epoll; once where that cannot be told.
+fn server_watches(
+    summary: &RunSummary,
+    span: &Span<'_>,
+    accepted: f64,
+    client_watched: f64,
+) -> f64 {
+    if let Some(server) = summary.server() {
+        return server.engine.server_cost(server.service).watches as f64;
+    }
+    let Some(grown) = registrations(span).filter(|_| accepted > 0.0) else {
+        return 1.0;
+    };
+    let each = ((grown - client_watched) / accepted).max(0.0);
+    if (each - each.round()).abs() < WHOLE {
+        each.round()
+    } else {
+        each
+    }
+}
+
+/// A number of registrations this close to a whole one for each connection is taken for that: what lies on the slabs of a
+/// processor counts as used.
+const WHOLE: f64 = 0.1;
+
+/// How many registrations with epoll there are more. Their cache tells it, where it holds nothing else. Otherwise there are at most
+/// as many as the least of the caches has grown by that hold what belongs to one.
+fn registrations(span: &Span<'_>) -> Option<f64> {
+    let grown = |kind: &str| {
+        let of = |sample: &Sample| {
+            let mut caches = sample.slabs.present()?.iter();
+            caches
+                .find(|cache| cache.name == kind || cache.merged.iter().any(|name| name == kind))
+                .map(|cache| (cache.objects as f64, cache.merged.len() < 2))
+        };
+        let (after, alone) = of(span.target)?;
+        Some((
+            after - of(span.base).map_or(0.0, |(before, _)| before),
+            alone,
+        ))
+    };
+    match grown(WATCHED[0]) {
+        Some((grown, true)) => Some(grown),
+        _ => WATCHED
+            .into_iter()
+            .filter_map(|kind| Some(grown(kind)?.0))
+            .reduce(f64::min),
+    }
 }
 
 /// The share of the clients' connections whose engine watches them while they are idle.

@@ -10,7 +10,7 @@ mod tables;
 mod vectors;
 mod workers;
 
-use crate::domain::{HostFacts, MemoryBasis, Reading, RunSummary, Sample};
+use crate::domain::{HostFacts, MemoryBasis, Reading, RunSummary, Sample, WorkerId};
 
 use super::story::Story;
 use crate::report::model::{FloatBytes, MemoryDetail};
@@ -105,6 +105,12 @@ pub(super) fn detail(span: &Span<'_>, known: Known<'_>) -> Reading<MemoryDetail>
     detail.not_measurable = certainty::not_measurable(&detail);
     detail.disturbed = certainty::disturbed(span, &counts, &detail);
     Reading::Present(detail)
+}
+
+/// Bytes by which the server's own memory and its page tables have grown; nothing where they could not be read.
+pub(super) fn server_growth(base: &Sample, now: &Sample) -> Option<f64> {
+    let (anonymous, tables) = workers::own_growth(base, now, WorkerId::SERVER)?;
+    Some(anonymous + tables)
 }
 
 /// Bytes beyond the baseline at any sample: the kernel's and the workers', as [`detail`] counts them. Nothing where a

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use crate::domain::{DescriptorTables, PlaceMaking, RowSource, RunSummary, WorkerId, WorkerSpec};
 
+use super::Span;
 use super::account::Ground;
+use crate::report::analyse::server::tree;
 use crate::report::model::AccountRow;
 
 /// Descriptors of a table that connections do not get (`src/engine/table.rs`).
@@ -40,8 +42,8 @@ pub(super) fn grown(ground: &Ground<'_>, in_slab: f64) -> Option<Tables> {
             WorkerSpec::Server(server) if server.service.accepts() => {
                 of_server(held, server.tables, limit)
             }
-            // Its tables are its own, as an ordinary program's: one for each process, of at most twice what is in it.
-            WorkerSpec::Server(_) | WorkerSpec::Subject(_) => (0, 0),
+            WorkerSpec::Server(_) => (0, 0),
+            WorkerSpec::Subject(_) => of_subject(ground.span),
             WorkerSpec::Client(client) => of_client(held, client.tables, tables, limit),
         };
         number += count as f64;
@@ -93,6 +95,33 @@ fn of_server(held: u64, tables: DescriptorTables, limit: u64) -> (u64, u64) {
         }
         DescriptorTables::One => (1, bytes_of(held)),
     }
+}
+
+/// Tables of a server that is not ours: one for each process that holds connections, as an ordinary program has. How many
+/// those are follows from how many descriptors the fullest has of all.
+fn of_subject(span: &Span<'_>) -> (u64, u64) {
+    let of = |sample| {
+        let tree = tree(sample)?;
+        Some((*tree.descriptors.present()?, tree.fullest?.open))
+    };
+    let (Some((before, fullest_before)), Some((after, fullest))) = (of(span.base), of(span.target))
+    else {
+        return (0, 0);
+    };
+    let grown = after.saturating_sub(before);
+    let most = fullest.saturating_sub(fullest_before);
+    if grown == 0 || most == 0 {
+        return (0, 0);
+    }
+    let count = grown.div_ceil(most);
+    let each = bytes_of(grown.div_ceil(count) + fullest_before);
+    // The first 64 descriptors are in the process's own structure.
+    let already = if fullest_before < RESERVED {
+        0
+    } else {
+        bytes_of(fullest_before)
+    };
+    (count, count * each.saturating_sub(already))
 }
 
 /// Tables of a client: each grows in the ramp, to what falls to it.
