@@ -15,6 +15,15 @@ pub(super) fn limits(summary: &Reading<RunSummary>, facts: &Reading<HostFacts>) 
                 .to_owned(),
         );
     }
+    if summary
+        .present()
+        .is_some_and(|plan| plan.subject().is_some())
+    {
+        limits.push(
+            "The server is observed from outside: how its memory and its time are spent inside is not seen."
+                .to_owned(),
+        );
+    }
     if let Some(facts) = facts.present() {
         if facts.emulated {
             limits.push(

@@ -243,10 +243,12 @@ fn counted(story: &Story) -> BTreeMap<&'static str, Reading<Counted>> {
 fn workers(story: &Story) -> Vec<WorkerDetail> {
     let details = story.workers.iter().map(|(worker, told)| {
         let last = told.progress.last().map(|(_, counters)| counters);
+        // What looks after a server that is not ours has none for it.
+        let tables = told.tables.filter(|(_, each)| *each > 0);
         WorkerDetail {
             worker: *worker,
-            tables: told.tables.map(|(tables, _)| tables),
-            descriptors_per_table: told.tables.map(|(_, each)| each),
+            tables: tables.map(|(tables, _)| tables),
+            descriptors_per_table: tables.map(|(_, each)| each),
             opened: last.map_or(0, |counters| counters.opened.count()),
             ports_replaced: last.map_or(0, |counters| counters.ports_replaced),
             handovers: last.map_or(0, |counters| counters.handovers),

@@ -194,8 +194,15 @@ fn user_slope(story: &Story, samples: &[Sample]) -> Reading<Slope> {
     let Some(base) = sample_at(story, samples, Mark::Baseline) else {
         return Reading::missing("the sample of the baseline is not in the recording");
     };
-    let points: Vec<(f64, f64)> = story
-        .during_ramp(samples)
+    let processes = |sample| tree(sample).map(|tree| tree.processes);
+    let before = processes(base);
+    let during = story.during_ramp(samples);
+    if during.iter().any(|sample| processes(sample) != before) {
+        return Reading::missing(
+            "the number of its processes changed meanwhile, and processes share pages",
+        );
+    }
+    let points: Vec<(f64, f64)> = during
         .iter()
         .filter_map(|sample| {
             let accepted = accepted_at(&story.accepting, sample.at_seconds)?;

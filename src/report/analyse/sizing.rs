@@ -59,6 +59,7 @@ pub(super) fn sizing(
         descriptors: descriptors(base, full, accepted),
         watches: (memory.basis == MemoryBasis::Counted).then(|| watched(memory) / accepted),
         measured_with: state.accepted,
+        threads: full.threads.saturating_sub(base.threads) as f64 / accepted,
     })
 }
 

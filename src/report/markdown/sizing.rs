@@ -13,6 +13,9 @@ const NUMBERS: [u64; 3] = [10_000, 100_000, 1_000_000];
 /// Registrations with epoll that are taken for none.
 const NO_WATCHES: f64 = 0.01;
 
+/// Threads for each connection above which they are no accident.
+const MANY_THREADS: f64 = 0.1;
+
 /// How programs name their own limit of connections.
 const OWN_LIMITS: [(&str, &str); 4] = [
     (
@@ -40,6 +43,12 @@ pub(super) fn section(page: &mut Page, report: &Report) {
     page.block(&paragraph(sizing));
     table(page, sizing);
     settings(page, server, sizing);
+    if sizing.threads > MANY_THREADS {
+        page.block(&format!(
+            "The server started {} threads for each connection. Their stacks in the kernel are in the figure, and what else the kernel keeps for a thread or a process is not: it is in the row \"not attributed\".",
+            figure(sizing.threads)
+        ));
+    }
     if let Some(reason) = &report.result.memory.disturbed {
         page.block(&format!(
             "**Disturbed**: {reason}. Repeat the run on a quiet machine before buying memory by these figures."

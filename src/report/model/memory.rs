@@ -109,6 +109,8 @@ pub struct MemoryDetail {
     pub reused: f64,
     /// The workers' own memory and page tables, for each side.
     pub user: Sides,
+    /// Whether the server's own memory is taken from its proportional share (PSS), because it started or ended processes.
+    pub by_share: bool,
     /// Kernel memory charged to the control groups of each side.
     pub charged: Sides,
     /// By how much the whole may be off, because slabs are partly filled; a gap where that is not known.

@@ -136,6 +136,8 @@ pub struct Sizing {
     pub watches: Option<f64>,
     /// How many connections it was measured with.
     pub measured_with: u64,
+    /// Threads, of whatever process, that it started with the connections, for each of them.
+    pub threads: f64,
 }
 
 impl Sizing {

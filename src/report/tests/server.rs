@@ -1,11 +1,11 @@
 //! A server that is not the lab's own: what is told of it, and what is said where its side was not seen.
 
 use super::close;
-use crate::domain::{Figure, Reading, RunEvent, RunVerdict, Subject, Use, WorkerSpec};
+use crate::domain::{Bytes, Figure, Reading, RunEvent, RunVerdict, Subject, Use, WorkerSpec};
 use crate::record::Recording;
 use crate::report::staged::subject::{CPU_MICROS_EACH, PSS, REQUEST, of_subject};
 use crate::report::staged::{KERNEL_SERVER, SERVER_EACH, Staged};
-use crate::report::{analyse, charts, markdown, text};
+use crate::report::{UserBy, analyse, charts, markdown, text};
 
 const CONNECTIONS: u64 = 8000;
 
@@ -109,6 +109,42 @@ fn what_waits_costs_a_socket_and_a_request() {
         page.contains("Not known: 2,000 connections waited"),
         "{page}"
     );
+}
+
+/// A server with a process for each connection: `RssAnon` has the pages that they share once for each.
+#[test]
+fn pages_that_forked_processes_share_count_once() {
+    const SHARED: u64 = 5 << 20;
+    const OWN: u64 = 100_000;
+    let mut recording = recording(0);
+    for sample in &mut recording.samples {
+        let [(_, tree)] = &mut sample.trees[..] else {
+            panic!("one tree is staged");
+        };
+        let accepted = tree.descriptors.present().copied().unwrap_or(0) - 30;
+        tree.processes += accepted;
+        tree.threads += accepted;
+        tree.proportional = Some(Reading::Present(PSS + Bytes::new(accepted * OWN)));
+        let server = &mut sample.processes[0];
+        server.threads = tree.threads;
+        server.anonymous += Bytes::new(accepted * (OWN + SHARED));
+        if let Reading::Present(memory) = &mut sample.memory {
+            memory.kernel_stack += Bytes::new(accepted * (16 << 10));
+        }
+    }
+    let report = analyse(&recording);
+    let server = &report.result.memory.server;
+    assert!(close(server.user_bytes_per_connection, OWN), "{server:?}");
+    let how = &server.how["user_bytes_per_connection"];
+    assert!(how.contains("PSS"), "{how}");
+    let memory = report.memory.present().expect("measured");
+    let stacks = memory.row("kernel stacks").expect("a row");
+    assert!(close(Some(stacks.server), CONNECTIONS * (16 << 10)));
+    let sizing = &report.server.as_ref().expect("a subject").sizing;
+    let sizing = sizing.present().expect("measured");
+    assert!((sizing.user - OWN as f64).abs() < 0.01);
+    assert!(matches!(sizing.user_by, UserBy::Difference { .. }));
+    assert!(markdown(&report, &[]).contains("1.00 threads for each connection"));
 }
 
 /// Many kernels keep registrations in the slabs of bind buckets. What else epoll has for each tells how many there are.

@@ -356,13 +356,19 @@ fn others(ground: &Ground<'_>, in_vmalloc: f64, rows: &mut Vec<AccountRow>) {
             .find(|part| part.name.starts_with(name))
             .map(|part| part.delta)
     };
+    let summary = ground.known.summary;
+    let has_subject = summary.is_some_and(|summary| summary.subject().is_some());
     for (name, object, less) in [
         ("KernelStack", "kernel stacks", 0.0),
         ("VmallocUsed", "vmalloc", in_vmalloc),
         ("Percpu", "per-CPU memory", 0.0),
     ] {
         if let Some(delta) = part(name) {
-            rows.push(shared(object, None, delta - less, RowSource::Meminfo));
+            let mut row = shared(object, None, delta - less, RowSource::Meminfo);
+            if name == "KernelStack" && has_subject {
+                row.server = stacks_of_server(ground, delta);
+            }
+            rows.push(row);
         }
     }
     let sum = |server: bool, field: fn(&ProcessRow) -> f64| -> f64 {
@@ -371,8 +377,7 @@ fn others(ground: &Ground<'_>, in_vmalloc: f64, rows: &mut Vec<AccountRow>) {
             .map(field)
             .sum()
     };
-    let summary = ground.known.summary;
-    let whose = if summary.is_some_and(|summary| summary.subject().is_some()) {
+    let whose = if has_subject {
         "server and clients"
     } else {
         "the workers"
@@ -394,4 +399,14 @@ fn others(ground: &Ground<'_>, in_vmalloc: f64, rows: &mut Vec<AccountRow>) {
             source: RowSource::Process,
         });
     }
+}
+
+/// What of the stacks belongs to threads that a server which is not ours has started: four pages each, as on x86-64 and Arm
+/// (`THREAD_SIZE`). Many servers have one thread for each connection.
+fn stacks_of_server(ground: &Ground<'_>, grown: f64) -> f64 {
+    let mut rows = ground.processes.iter();
+    let threads = rows
+        .find(|row| row.worker.is_server())
+        .map_or(0.0, |row| row.threads_grown);
+    (threads * 4.0 * ground.span.page).clamp(0.0, grown.max(0.0))
 }

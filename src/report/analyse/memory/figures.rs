@@ -62,13 +62,13 @@ pub(in crate::report::analyse) fn memory_result(
         server: side(
             memory,
             &split(server_kernel),
-            &memory.user.server,
+            (&memory.user.server, if memory.by_share { SHARED } else { OWN }),
             &memory.charged.server,
         ),
         client: side(
             memory,
             &split(client_kernel),
-            &memory.user.client,
+            (&memory.user.client, OWN),
             &memory.charged.client,
         ),
         both: both(memory, slope),
@@ -153,6 +153,8 @@ fn sum(user: &(Option<f64>, String), kernel: &(Option<f64>, String)) -> (Option<
     }
 }
 
+const OWN: &str = "growth of RssAnon and VmPTE of its processes";
+const SHARED: &str = "growth of the proportional share (PSS) and VmPTE of its processes: it started or ended some, and RssAnon counts pages that processes share once for each";
 const COUNTED: &str =
     "kernel objects of this end, counted, by their share of the pages of their slabs";
 const MODELLED: &str = "modelled, not counted: numbers by the plan, sizes by the kernel's type information or assumed, because /proc/slabinfo could not be read";
@@ -161,14 +163,14 @@ const CHARGE: &str = "growth of the kernel memory charged to its control groups,
 fn side(
     memory: &MemoryDetail,
     kernel: &Reading<FloatBytes>,
-    user: &Reading<FloatBytes>,
+    (user, own): (&Reading<FloatBytes>, &str),
     charged: &Reading<FloatBytes>,
 ) -> MemorySide {
     let how = match memory.basis {
         MemoryBasis::Counted => COUNTED,
         MemoryBasis::Modelled => MODELLED,
     };
-    let user = figure(memory, user, "growth of RssAnon and VmPTE of its processes");
+    let user = figure(memory, user, own);
     let kernel = figure(memory, kernel, how);
     assemble(
         user,

@@ -74,6 +74,7 @@ pub(super) fn detail(span: &Span<'_>, known: Known<'_>) -> Reading<MemoryDetail>
         unexplained: built.unexplained,
         reused: built.reused,
         user: workers::user(span, known, &processes),
+        by_share: workers::has_forked(span.base, span.target),
         charged: workers::charged(span, known, &processes),
         uncertainty: Reading::missing("not computed"),
         not_measurable: None,
@@ -109,7 +110,7 @@ pub(super) fn detail(span: &Span<'_>, known: Known<'_>) -> Reading<MemoryDetail>
 
 /// Bytes by which the server's own memory and its page tables have grown; nothing where they could not be read.
 pub(super) fn server_growth(base: &Sample, now: &Sample) -> Option<f64> {
-    let (anonymous, tables) = workers::own_growth(base, now, WorkerId::SERVER)?;
+    let (anonymous, tables) = workers::growth(base, now, WorkerId::SERVER)?;
     Some(anonymous + tables)
 }
 
@@ -120,11 +121,10 @@ pub(super) fn beyond(base: &Sample, now: &Sample) -> Option<f64> {
     if !now.process_gaps.is_empty() {
         return None;
     }
-    let workers: f64 = now
-        .processes
-        .iter()
-        .filter_map(|process| workers::own_growth(base, now, process.worker))
-        .map(|(anonymous, tables)| anonymous + tables)
-        .sum();
+    let mut workers = 0.0;
+    for process in &now.processes {
+        let (anonymous, tables) = workers::growth(base, now, process.worker)?;
+        workers += anonymous + tables;
+    }
     Some(closing::kernel(&parts) + workers)
 }

@@ -6,12 +6,13 @@ use crate::domain::{
 
 use super::{Known, Span};
 use crate::report::analyse::processor::process;
+use crate::report::analyse::server::tree;
 use crate::report::analyse::story::Story;
 use crate::report::model::{CgroupRow, FloatBytes, ProcessRow, Sides};
 
 /// `RssAnon` and page tables that a worker has gained since the baseline. A worker that was not there yet has gained all that it
 /// has.
-pub(super) fn own_growth(base: &Sample, now: &Sample, worker: WorkerId) -> Option<(f64, f64)> {
+fn own_growth(base: &Sample, now: &Sample, worker: WorkerId) -> Option<(f64, f64)> {
     let now = process(now, worker)?;
     let then = process(base, worker);
     let before = |field: fn(&ProcessSample) -> Bytes| then.map_or(0.0, |then| field(then).as_f64());
@@ -21,10 +22,39 @@ pub(super) fn own_growth(base: &Sample, now: &Sample, worker: WorkerId) -> Optio
     ))
 }
 
+/// Whether the server has other processes than before: those that fork(2) has made share their pages with the first one, and
+/// `RssAnon` counts such a page once for each of them.
+pub(super) fn has_forked(base: &Sample, now: &Sample) -> bool {
+    let processes = |sample| tree(sample).map(|tree| tree.processes);
+    match (processes(base), processes(now)) {
+        (Some(then), Some(now)) => now != then,
+        _ => false,
+    }
+}
+
+/// By how much the server's own memory has grown, where it has forked: its proportional share, in which every page counts
+/// once, as far as that is less. Nothing where it was not read.
+fn by_share(base: &Sample, now: &Sample, anonymous: f64) -> Option<f64> {
+    let share = |sample| {
+        let share = tree(sample)?.proportional.as_ref()?;
+        Some(share.present()?.as_f64())
+    };
+    Some(anonymous.min(share(now)? - share(base)?))
+}
+
+/// `RssAnon` and page tables that a worker has gained, every page once; nothing where that is not known.
+pub(super) fn growth(base: &Sample, now: &Sample, worker: WorkerId) -> Option<(f64, f64)> {
+    let (anonymous, tables) = own_growth(base, now, worker)?;
+    if worker.is_server() && has_forked(base, now) {
+        return Some((by_share(base, now, anonymous)?, tables));
+    }
+    Some((anonymous, tables))
+}
+
 /// Each worker process that was read.
 pub(super) fn processes(span: &Span<'_>, story: &Story) -> Vec<ProcessRow> {
     let rows = span.target.processes.iter().filter_map(|now| {
-        let (anonymous, page_tables) = own_growth(span.base, span.target, now.worker)?;
+        let (anonymous, page_tables) = growth(span.base, span.target, now.worker)?;
         let then = process(span.base, now.worker);
         Some(ProcessRow {
             worker: now.worker,
@@ -66,6 +96,9 @@ pub(super) fn user(span: &Span<'_>, known: Known<'_>, processes: &[ProcessRow]) 
                 None => {
                     return Reading::missing(match unread(&span.target.process_gaps, worker) {
                         Some(gap) => format!("{worker}: {gap}"),
+                        None if has_forked(span.base, span.target) => {
+                            "it started processes, which share pages, and their proportional share was not read".to_owned()
+                        }
                         None => format!("{worker} is not in the sample of the target"),
                     });
                 }
