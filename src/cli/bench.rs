@@ -11,11 +11,11 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::pipeline::random_number;
 use super::scenario_args::{PlaceArg, connections};
-use super::{Exit, Failure, machine, output};
+use super::{Exit, Failure, output};
 use crate::domain::RunResult;
 use crate::record::RESULT;
+use crate::run;
 use crate::scenario::{self, Override};
 
 /// Measures engines and variants side by side, alternating, and prints ratios to the first.
@@ -199,7 +199,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<Exit, Failure> {
 /// Every variant is understood and fits before the first of them runs: the last may be the wrong one, and it would come to
 /// light after half an hour.
 fn check(args: &BenchArgs, entrants: &[Entrant]) -> Result<(), Failure> {
-    let facts = machine::look()?;
+    let facts = run::look()?;
     for entrant in entrants {
         let Entrant::Ours { name, sets, .. } = entrant else {
             continue;
@@ -221,7 +221,10 @@ fn check(args: &BenchArgs, entrants: &[Entrant]) -> Result<(), Failure> {
         }
         let scenario =
             scenario::built_in(&changes).map_err(|errors| wrong(Exit::Scenario, &errors))?;
-        machine::plan(&scenario, &facts).map_err(|failure| wrong(failure.exit(), &failure))?;
+        run::plan_for(&scenario, &facts).map_err(|error| {
+            let failure = Failure::from(error);
+            wrong(failure.exit(), &failure)
+        })?;
     }
     Ok(())
 }
@@ -271,7 +274,7 @@ fn one_run(
     sets: &[String],
     environment: Option<(&str, &str)>,
 ) -> Result<RunResult, Failure> {
-    let results = env::temp_dir().join(format!("c1m-bench-{:08x}", random_number()));
+    let results = env::temp_dir().join(format!("c1m-bench-{:08x}", run::random_number()));
     // Made here, for its owner alone: a folder that somebody else has put there is no place for results.
     fs::DirBuilder::new()
         .mode(0o700)

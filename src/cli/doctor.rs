@@ -8,16 +8,16 @@ use clap::Args;
 use serde::Serialize;
 
 use super::format::Format;
-use super::pipeline::random_number;
 use super::runtime_args::{RuntimeArgs, host_cannot};
 use super::scenario_args::ScenarioArgs;
-use super::{Exit, Failure, machine, output};
+use super::{Exit, Failure, output};
 use crate::domain::{
     Binding, BudgetRow, ConnCount, HostFacts, Limit, PlaceKind, RunId, SizeSource,
 };
 use crate::host;
 use crate::plan::{self, DockerSupport, PlaceDecision, choose_place};
 use crate::provision::{WorkerProgram, docker};
+use crate::run::{look, random_number};
 use crate::scenario::{NetworkWish, PlaceWish, Scenario};
 
 /// Looks whether this host can hold the connections, names what is missing, and the exact command that cures it. Changes
@@ -76,7 +76,7 @@ struct Diagnosis {
 pub(super) fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
     let scenario = args.scenario.load()?;
     let (leftovers, leaves_something) = leftovers(&args.runtime)?;
-    let facts = machine::look()?;
+    let facts = look()?;
     let mut checks = vec![kernel(&facts)];
     checks.extend(leftovers);
     checks.extend(

@@ -13,7 +13,6 @@ mod failure;
 mod format;
 mod image;
 mod init;
-mod machine;
 mod man;
 mod observe;
 mod output;

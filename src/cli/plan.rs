@@ -5,9 +5,10 @@ use clap::{Args, ValueEnum};
 
 use super::format::Format;
 use super::scenario_args::ScenarioArgs;
-use super::{Exit, Failure, machine, output};
+use super::{Exit, Failure, output};
 use crate::domain::{NetworkDriver, PlaceKind};
 use crate::plan::{self, DockerSupport, Emit};
+use crate::run;
 use crate::scenario::{NetworkWish, Scenario};
 
 /// Prints the plan of a scenario on this host, or why it does not fit, with what cures it.
@@ -36,7 +37,7 @@ enum EmitArg {
 
 pub(super) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
     let scenario = args.scenario.load()?;
-    let facts = machine::look()?;
+    let facts = run::look()?;
     let network = match (args.emit, scenario.network) {
         // Compose has no links: its containers are joined by bridges instead.
         (Some(EmitArg::Compose), NetworkWish::Auto | NetworkWish::Only(NetworkDriver::Link)) => {

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::pipeline::{self, HostChanges};
+use super::pipeline;
 use super::progress::ProgressChoice;
 use super::runtime_args::RuntimeArgs;
 use super::scenario_args::ScenarioArgs;
 use super::{Exit, Failure, output};
 use crate::record::REPORT;
+use crate::run::{self, HostChanges, Prepared};
 
 /// How long the end of a run waits for a reader of its summary.
 const SUMMARY_TAKES: Duration = Duration::from_secs(5);
@@ -49,12 +50,12 @@ pub(super) fn run(args: &RunArgs, quiet: bool) -> Result<Exit, Failure> {
         HostChanges::Forbidden
     };
     if args.dry_run {
-        let plan = pipeline::preview(&scenario, args.runtime.find()?.as_ref(), changes)?;
+        let plan = run::preview(&scenario, args.runtime.find()?.as_ref(), changes)?;
         output::print(&plan.to_text())?;
         return Ok(Exit::Done);
     }
     let runtime = args.runtime.open()?;
-    let prepared = pipeline::prepare(&scenario, &runtime, changes)?;
+    let prepared = run::prepare(&scenario, &runtime, changes)?;
     // Whoever reads JSON lines wants nothing else between them.
     if !quiet && args.progress != ProgressChoice::Json {
         introduce(&prepared);
@@ -81,7 +82,7 @@ pub(super) fn run(args: &RunArgs, quiet: bool) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-fn introduce(prepared: &pipeline::Prepared) {
+fn introduce(prepared: &Prepared) {
     let plan = &prepared.plan;
     output::line(&format!("place: {}: {}", plan.place.place, plan.place.why));
     if let Some(network) = &plan.place.network {

@@ -6,6 +6,7 @@ mod event;
 mod guard;
 mod interrupt;
 mod log;
+mod pipeline;
 mod ramp;
 mod setup;
 mod teardown;
@@ -21,6 +22,9 @@ pub use event::{Live, Progress};
 use guard::Guard;
 pub use interrupt::{Interrupt, LastWords, SecondSignal};
 use log::Log;
+pub use pipeline::{
+    HostChanges, PipelineError, Prepared, Ready, look, plan_for, prepare, preview, random_number,
+};
 
 use crate::domain::{
     HostFacts, Phase, PlaceChoice, RestoreOutcome, RunEvent, RunId, RunVerdict, Stage,
