@@ -92,6 +92,14 @@ fn accepting(story: &Story) -> Vec<AcceptingAt> {
             limit: state.queues.iter().map(|queue| queue.limit).sum::<u64>() as f64,
         });
     }
+    // What is not told any more has not changed, until connections are closed.
+    let drain = story.drain_began();
+    if let Some(last) = line.last().copied().filter(|last| last.at_seconds < drain) {
+        line.push(AcceptingAt {
+            at_seconds: drain,
+            ..last
+        });
+    }
     line
 }
 

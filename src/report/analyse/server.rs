@@ -30,6 +30,11 @@ pub(super) fn server(
     }
     let samples = &recording.samples;
     let usage = usage(story, samples);
+    // What a server says about connections that are reset on purpose would push out what it said before.
+    let closing = story.drain_began();
+    let (before, after) = story
+        .output
+        .split_at(story.output.partition_point(|(at, _)| *at <= closing));
     let processor = processor_use(story, samples);
     let mut detail = ServerDetail {
         subject: planned.map(|spec| spec.subject.clone()),
@@ -48,8 +53,9 @@ pub(super) fn server(
         usage,
         processor,
         sizing: Reading::missing("not computed"),
-        lines_written: story.output.len(),
-        last_lines: lines(story.output.iter().rev().take(LINES_SHOWN).rev()),
+        lines_written: before.len(),
+        lines_while_closing: after.len(),
+        last_lines: lines(before.iter().rev().take(LINES_SHOWN).rev()),
         around_trouble: around_trouble(story),
     };
     detail.sizing = sizing::sizing(&detail, memory, &user_slope(story, samples));

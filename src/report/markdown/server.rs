@@ -346,19 +346,30 @@ pub(super) fn output(page: &mut Page, report: &Report) {
         ));
         show(page, lines);
     }
-    if server.last_lines.is_empty() {
+    if server.last_lines.is_empty() && server.lines_while_closing == 0 {
         return;
     }
     page.heading("What the server wrote");
-    page.block(&if server.lines_written > server.last_lines.len() {
+    let shown = if server.last_lines.is_empty() {
+        "Nothing before its connections were closed.".to_owned()
+    } else if server.lines_written > server.last_lines.len() {
         format!(
-            "The last {} of {} lines; all are in `events.jsonl`. Seconds since the run began come first.",
+            "The last {} of {} lines before its connections were closed; all are in `events.jsonl`. Seconds since the run began come first.",
             server.last_lines.len(),
             grouped(server.lines_written as u64)
         )
     } else {
-        "Every line. Seconds since the run began come first.".to_owned()
-    });
+        "Every line before its connections were closed. Seconds since the run began come first."
+            .to_owned()
+    };
+    let more = match server.lines_while_closing {
+        0 => String::new(),
+        more => format!(
+            " {} came while connections were reset and the server was ended: they are in `events.jsonl`.",
+            grouped(more as u64)
+        ),
+    };
+    page.block(&format!("{shown}{more}"));
     show(page, &server.last_lines);
 }
 

@@ -137,6 +137,12 @@ fn settings(page: &mut Page, server: &ServerDetail, sizing: &Sizing) {
                 .to_owned(),
         );
     }
+    if sizing.threads > MANY_THREADS {
+        needs.push(
+            "`kernel.threads-max` and `kernel.pid_max`: above the number of threads; `vm.max_map_count`, where they are of one process: two mappings for each stack."
+                .to_owned(),
+        );
+    }
     let limits: Vec<String> = server
         .facts
         .present()

@@ -23,8 +23,10 @@ pub struct ServerDetail {
     pub processor: ProcessorUse,
     /// What one connection takes on the server's side.
     pub sizing: Reading<Sizing>,
-    /// How many lines it wrote.
+    /// How many lines it wrote before connections were closed on purpose.
     pub lines_written: usize,
+    /// How many it wrote afterwards.
+    pub lines_while_closing: usize,
     /// The last of them.
     pub last_lines: Vec<OutputLine>,
     /// The first loss or failure, and what was written around it.

@@ -244,7 +244,8 @@ fn the_last_lines_are_shown_as_they_are_and_those_around_a_loss() {
         lost_at + 1.5,
         "[alert] ```too many open files```".to_owned(),
     ));
-    lines.push((lost_at + 2.5, "later \u{7}".to_owned()));
+    lines.push((lost_at + 2.0, "later \u{7}".to_owned()));
+    lines.push((lost_at + 5.0, "connection reset".to_owned()));
     writes(&mut recording, &lines);
     let report = analyse(&recording);
     let page = markdown(&report, &[]);
@@ -255,13 +256,18 @@ fn the_last_lines_are_shown_as_they_are_and_those_around_a_loss() {
     );
     assert!(page.contains("\n````text\n"), "{page}");
     assert!(page.contains("later \u{fffd}\n"), "{page}");
+    assert!(
+        page.contains(" 1 came while connections were reset"),
+        "{page}"
+    );
+    assert!(!page.contains("connection reset\n"), "{page}");
     let (trouble, near) = report
         .server
         .as_ref()
         .and_then(|server| server.around_trouble.as_ref())
         .expect("a loss");
     assert!((trouble.at_seconds - lost_at).abs() < 1e-9);
-    assert_eq!(near.len(), 1, "{near:?}");
+    assert_eq!(near.len(), 2, "{near:?}");
     assert!(page.contains("The first connection was lost at"), "{page}");
 }
 
