@@ -318,7 +318,7 @@ fn one_run(
 }
 
 /// The exit of a run is the exit of the bench: a host that cannot is no failure of the program.
-fn exit_of(code: Option<i32>) -> Exit {
+pub(super) fn exit_of(code: Option<i32>) -> Exit {
     [
         Exit::Usage,
         Exit::Scenario,

@@ -13,6 +13,7 @@ mod failure;
 mod format;
 mod image;
 mod init;
+mod limit;
 mod man;
 mod observe;
 mod output;
@@ -74,6 +75,7 @@ enum Verb {
     Doctor(Box<doctor::DoctorArgs>),
     Image(image::ImageArgs),
     Init(init::InitArgs),
+    Limit(Box<limit::LimitArgs>),
     Man(man::ManArgs),
     Observe(observe::ObserveArgs),
     Plan(Box<plan::PlanArgs>),
@@ -123,6 +125,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
         Verb::Doctor(args) => doctor::run(args),
         Verb::Image(args) => image::run(args),
         Verb::Init(args) => init::run(args),
+        Verb::Limit(args) => limit::run(args, cli.global.quiet),
         Verb::Man(args) => man::run(args),
         Verb::Observe(args) => observe::run(args),
         Verb::Plan(args) => plan::run(args),

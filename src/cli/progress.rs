@@ -39,6 +39,19 @@ pub(super) enum ProgressChoice {
     None,
 }
 
+impl ProgressChoice {
+    /// Its name on the command line.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Bar => "bar",
+            Self::Plain => "plain",
+            Self::Json => "json",
+            Self::None => "none",
+        }
+    }
+}
+
 /// Where progress goes. It lives on the thread that writes to stderr; see `output`.
 pub(super) enum Screen {
     Bars(Box<Bars>),

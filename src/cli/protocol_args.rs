@@ -12,6 +12,7 @@ use crate::scenario::{self, Override};
 
 /// The arguments as they are given, one by one.
 #[derive(Debug, Default, Clone, Args)]
+#[group(skip)]
 struct Given {
     /// What is said on each connection, and what is taken for an answer. A script is given by --send and --expect.
     #[arg(long, value_enum, env = "C1M_PROTOCOL")]
@@ -158,7 +159,6 @@ impl ProtocolArgs {
     }
 
     /// The same as a change of a scenario.
-    #[allow(dead_code)] // for the verbs that take a scenario
     pub(super) fn change(&self) -> Result<Option<Override>, Failure> {
         let conversation = self.conversation()?;
         Ok(conversation.map(|conversation| Override {

@@ -21,20 +21,8 @@ const SUMMARY_TAKES: Duration = Duration::from_secs(5);
 pub(super) struct RunArgs {
     #[command(flatten)]
     scenario: ScenarioArgs,
-    /// Where run directories go.
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "results",
-        env = "C1M_RESULTS_DIR"
-    )]
-    results_dir: PathBuf,
-    /// Allows settings of the host to be changed; they are put back afterwards. Needs root.
-    #[arg(long, env = "C1M_ALLOW_HOST_SETTINGS")]
-    allow_host_settings: bool,
-    /// How progress is shown.
-    #[arg(long, value_enum, default_value_t, env = "C1M_PROGRESS")]
-    progress: ProgressChoice,
+    #[command(flatten)]
+    results: ResultsArgs,
     /// Looks and plans only; starts and changes nothing.
     #[arg(long, env = "C1M_DRY_RUN")]
     dry_run: bool,
@@ -42,9 +30,28 @@ pub(super) struct RunArgs {
     runtime: RuntimeArgs,
 }
 
+/// Where results go, how they are told, and what may be changed for them.
+#[derive(Debug, Args)]
+pub(super) struct ResultsArgs {
+    /// Where run directories go.
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "results",
+        env = "C1M_RESULTS_DIR"
+    )]
+    pub(super) results_dir: PathBuf,
+    /// Allows settings of the host to be changed; they are put back afterwards. Needs root.
+    #[arg(long, env = "C1M_ALLOW_HOST_SETTINGS")]
+    pub(super) allow_host_settings: bool,
+    /// How progress is shown.
+    #[arg(long, value_enum, default_value_t, env = "C1M_PROGRESS")]
+    pub(super) progress: ProgressChoice,
+}
+
 pub(super) fn run(args: &RunArgs, quiet: bool) -> Result<Exit, Failure> {
     let scenario = args.scenario.load()?;
-    let changes = if args.allow_host_settings {
+    let changes = if args.results.allow_host_settings {
         HostChanges::Allowed
     } else {
         HostChanges::Forbidden
@@ -57,15 +64,21 @@ pub(super) fn run(args: &RunArgs, quiet: bool) -> Result<Exit, Failure> {
     let runtime = args.runtime.open()?;
     let prepared = run::prepare(&scenario, &runtime, changes)?;
     // Whoever reads JSON lines wants nothing else between them.
-    if !quiet && args.progress != ProgressChoice::Json {
+    if !quiet && args.results.progress != ProgressChoice::Json {
         introduce(&prepared);
     }
     let progress = if quiet {
         ProgressChoice::None
     } else {
-        args.progress
+        args.results.progress
     };
-    let finished = pipeline::conduct(prepared, &scenario, &runtime, &args.results_dir, progress)?;
+    let finished = pipeline::conduct(
+        prepared,
+        &scenario,
+        &runtime,
+        &args.results.results_dir,
+        progress,
+    )?;
     let exit = finished.exit;
     for complaint in &finished.complaints {
         output::line(&format!("error: {complaint}"));

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 
+use super::protocol_args::ProtocolArgs;
 use super::{Exit, Failure};
 use crate::scenario::{self, Override, Scenario};
 
@@ -65,6 +66,7 @@ pub(super) struct Given {
 #[derive(Debug, Default, Clone)]
 pub(super) struct ScenarioArgs {
     given: Given,
+    protocol: ProtocolArgs,
     from_environment: BTreeSet<&'static str>,
 }
 
@@ -92,11 +94,11 @@ impl Deref for ScenarioArgs {
 
 impl Args for ScenarioArgs {
     fn augment_args(command: Command) -> Command {
-        Given::augment_args(command)
+        ProtocolArgs::augment_args(Given::augment_args(command))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
-        Given::augment_args_for_update(command)
+        ProtocolArgs::augment_args_for_update(Given::augment_args_for_update(command))
     }
 }
 
@@ -109,6 +111,7 @@ impl FromArgMatches for ScenarioArgs {
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         self.given = Given::from_arg_matches(matches)?;
+        self.protocol = ProtocolArgs::from_arg_matches(matches)?;
         self.from_environment = CHANGES
             .iter()
             .map(|(id, _, _)| *id)
@@ -150,7 +153,21 @@ impl ScenarioArgs {
     /// The scenario with the changes of the command line applied. Without a file and without a number it is reduced to
     /// what fits: somebody who just tries the program shall see it work.
     pub(super) fn load(&self) -> Result<Scenario, Failure> {
-        let changes = self.changes()?;
+        self.load_with(Vec::new())
+    }
+
+    /// The same with keys that a verb sets before the command line does.
+    pub(super) fn load_with(&self, keys: Vec<(String, String)>) -> Result<Scenario, Failure> {
+        let mut changes: Vec<Override> = keys
+            .into_iter()
+            .map(|(key, value)| Override {
+                given_as: format!("{key}={value}"),
+                key,
+                value,
+            })
+            .collect();
+        let named = !changes.is_empty();
+        changes.extend(self.changes(!named)?);
         match &self.scenario {
             Some(name) => scenario::find(name, &changes),
             None => scenario::built_in(&changes),
@@ -158,7 +175,7 @@ impl ScenarioArgs {
         .map_err(|errors| Failure::new(Exit::Scenario, errors))
     }
 
-    fn changes(&self) -> Result<Vec<Override>, Failure> {
+    fn changes(&self, default_number: bool) -> Result<Vec<Override>, Failure> {
         let mut changes = Vec::new();
         if let Some(count) = &self.connections {
             changes.push(self.change("connections", count));
@@ -172,7 +189,8 @@ impl ScenarioArgs {
         if self.fit {
             changes.push(self.change("fit", "yes"));
         }
-        self.subject(&mut changes);
+        self.subject(default_number, &mut changes);
+        changes.extend(self.protocol.change()?);
         for text in &self.set {
             let change = Override::from_assignment(text).map_err(|error| {
                 Failure::new(Exit::Usage, format!("{}: {error}", self.called("set")))
@@ -186,7 +204,7 @@ impl ScenarioArgs {
     }
 
     /// What names another server than the lab's own.
-    fn subject(&self, changes: &mut Vec<Override>) {
+    fn subject(&self, default_number: bool, changes: &mut Vec<Override>) {
         let change = |key: &str, id: &str, value: &str, quoted: String| Override {
             key: format!("server.{key}"),
             value: quoted,
@@ -211,7 +229,7 @@ impl ScenarioArgs {
         let named = changes
             .iter()
             .any(|change| change.key.starts_with("server."));
-        if named && self.connections.is_none() && self.scenario.is_none() {
+        if default_number && named && self.connections.is_none() && self.scenario.is_none() {
             changes.push(Override {
                 key: "connections".to_owned(),
                 value: CONNECTIONS_TO_SUBJECT.to_owned(),

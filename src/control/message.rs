@@ -15,7 +15,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Version of these messages. It grows when one side would misunderstand the other. Runner and worker are usually the same
 /// program; an image may hold another one.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// What speakers spoke that did not say which version.
 const fn first_version() -> u32 {
@@ -78,6 +78,11 @@ pub enum Command {
     Alive,
     /// A client stops opening connections and keeps those it has.
     StopRamp,
+    /// A client opens at most so many connections a second from now on.
+    Pace {
+        /// How many: zero stops the ramp for now, absent means as fast as it can.
+        per_second: Option<f64>,
+    },
     /// A client carries out a task on the connections that it holds, such as an exchange through each of them.
     Perform {
         /// The task.
@@ -183,6 +188,11 @@ pub enum Event {
     Accepting {
         /// The counts.
         state: AcceptState,
+    },
+    /// The accept queue of such a server is filling, or has emptied again.
+    Queue {
+        /// How full the fullest is: 1 where it takes no more.
+        fullness: f64,
     },
     /// Something that a reader of the report has to know.
     Warning {

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AcceptState, ConnCount, Counters, FailureNote, HostIndex, LatencyCounts, LossNote,
+    AcceptState, ConnCount, Counters, FailureNote, GaveWay, HostIndex, LatencyCounts, LossNote,
     NetworkDriver, Phase, PlaceKind, RestoreOutcome, RunVerdict, SettingRecord, SubjectFacts,
     VerifyReport, WorkerId,
 };
@@ -314,6 +314,29 @@ pub enum RunEvent {
     Accepting {
         /// The counts.
         state: AcceptState,
+    },
+    /// The ramp to a server that is not the lab's own ended early, or at its target where a limit is looked for.
+    GaveWay {
+        /// What was seen.
+        what: GaveWay,
+        /// Connections that the clients held.
+        established: ConnCount,
+        /// Connections that the server had accepted.
+        accepted: ConnCount,
+    },
+    /// A smaller number was held by another run.
+    Confirmed {
+        /// How many connections were asked of it.
+        connections: ConnCount,
+        /// How it ended.
+        verdict: RunVerdict,
+        /// For how long they were held, in seconds.
+        hold_seconds: f64,
+        /// Its directory, below that of the results.
+        directory: String,
+        /// What stopped it from being held, where something did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<String>,
     },
     /// Connections were proved alive.
     Verified(Verification),

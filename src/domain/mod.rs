@@ -12,6 +12,7 @@ mod facts;
 mod failure;
 mod figure;
 mod id;
+mod limit;
 mod phase;
 mod quantity;
 mod reading;
@@ -52,6 +53,7 @@ pub use facts::{
 pub use failure::{ClosingSign, ConnectFailure, HttpFault, LossReason};
 pub use figure::{Bound, Figure, FigureUnit, Part, Percentile, Side, Use};
 pub use id::{HostIndex, RunId, WorkerId};
+pub use limit::{GaveWay, LimitSearch};
 pub use phase::Phase;
 pub use quantity::{Bytes, Limit, Pages};
 pub use reading::{Gap, Reading};

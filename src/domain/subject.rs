@@ -173,7 +173,13 @@ impl AcceptState {
     /// How full the fullest accept queue is: 1 where it takes no more.
     #[must_use]
     pub fn fullness(&self) -> f64 {
-        self.queues
+        Self::fullness_of(&self.queues)
+    }
+
+    /// How full the fullest of these accept queues is.
+    #[must_use]
+    pub fn fullness_of(queues: &[ListenQueue]) -> f64 {
+        queues
             .iter()
             .map(|queue| queue.length as f64 / queue.limit.max(1) as f64)
             .fold(0.0, f64::max)

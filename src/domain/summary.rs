@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Bound, BudgetRow, ConnCount, Conversation, Ends, Figure, FourTuples, PlaceMaking,
+    Bound, BudgetRow, ConnCount, Conversation, Ends, Figure, FourTuples, LimitSearch, PlaceMaking,
     PlannedWorker, ReportFormat, Role, ServerSpec, Shortfall, Stage, SubjectSpec, WorkerSpec,
 };
 
@@ -29,6 +29,9 @@ pub struct RunSummary {
     pub workers: Vec<WorkerSummary>,
     /// The stages, in order.
     pub stages: Vec<Stage>,
+    /// Whether connections were opened until something gave way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<LimitSearch>,
     /// What the clients say on each connection.
     #[serde(default, skip_serializing_if = "Conversation::is_echo")]
     pub protocol: Conversation,

@@ -9,6 +9,7 @@ use super::counters::TableCounters;
 use super::latency::Latency;
 use super::ledger::Milestone;
 use super::orders::Orders;
+use super::pace::Pace;
 use super::pacer::Pacer;
 use super::pool::{Pool, PoolGuard};
 use super::round::{Findings, Round};
@@ -69,6 +70,7 @@ pub(super) struct ClientCore<B> {
     pub(super) layout: Layout,
     pub(super) sources: Sources,
     pub(super) pacer: Pacer,
+    pub(super) pace: Pace,
     pub(super) orders: Orders,
     /// One for each table.
     pub(super) counters: Vec<TableCounters>,
@@ -118,6 +120,7 @@ impl<B: Send + 'static> Client<B> {
             layout,
             sources,
             pacer: Pacer::new(spec.rate),
+            pace: Pace::free(),
             orders: Orders::new(layout.count, ledger.clone()),
             counters: (0..layout.count)
                 .map(|_| TableCounters::default())
@@ -278,6 +281,10 @@ impl<B: Send> Dialing for Client<B> {
 
     fn pause_ramp(&self, pause: bool) {
         self.core.orders.pause(pause);
+    }
+
+    fn pace_ramp(&self, per_second: Option<f64>) {
+        self.core.pace.set(per_second);
     }
 
     fn perform(&self, task: &Task) {

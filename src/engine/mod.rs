@@ -16,6 +16,7 @@ mod latency;
 mod ledger;
 mod listen;
 mod orders;
+mod pace;
 mod pacer;
 mod pasts;
 mod pool;
@@ -92,6 +93,9 @@ pub trait Dialing: Running {
 
     /// Opens nothing while this is asked for, and goes on where it was afterwards. Handshakes under way end as they do.
     fn pause_ramp(&self, pause: bool);
+
+    /// Opens at most so many connections a second from now on. Zero: none. Absent: as fast as it can.
+    fn pace_ramp(&self, per_second: Option<f64>);
 
     /// Carries out a task on connections. [`Milestone::Performed`] follows.
     fn perform(&self, task: &Task);

@@ -134,7 +134,11 @@ fn on_loopback(scenario: &Scenario) -> Result<Layout, NoRoom> {
         let servers = consecutive(LOOPBACK_SERVER, scenario.server.addresses);
         with_ports(&servers, &scenario.server.ports)
     };
-    let mut sources = (u32::from(LOOPBACK_SOURCES)..).map(Ipv4Addr::from);
+    // Some servers take what comes from 127.0.0.1 for local, and nothing else of 127/8.
+    let first = scenario.server.subject.as_ref().map(|_| LOOPBACK_SERVER);
+    let mut sources = first
+        .into_iter()
+        .chain((u32::from(LOOPBACK_SOURCES)..).map(Ipv4Addr::from));
     let clients = client_hosts(scenario)
         .map(|group| {
             let addresses = group.interfaces as usize * group.addresses_per_interface as usize;

@@ -184,6 +184,7 @@ fn plan_in(
             .map(|stage| stage.at_pace(scenario.verify_rate))
             .collect(),
         protocol: scenario.protocol.clone(),
+        limit: scenario.limit,
         ends: Ends::Both,
         on_worker_loss: scenario.on_worker_loss,
         settings,

@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    BudgetRow, ConnCount, Conversation, Ends, FourTuples, HostIndex, NetworkDriver, PlaceChoice,
-    PlaceMaking, PlannedWorker, RemainingOnLoss, ReportFormat, RunSummary, SettingChange,
-    Shortfall, Stage, Threshold, WorkerId, WorkerSpec, WorkerSummary,
+    BudgetRow, ConnCount, ConnRate, Conversation, Ends, FourTuples, HostIndex, LimitSearch,
+    NetworkDriver, PlaceChoice, PlaceMaking, PlannedWorker, RemainingOnLoss, ReportFormat,
+    RunSummary, SettingChange, Shortfall, Stage, Threshold, WorkerId, WorkerSpec, WorkerSummary,
 };
 
 /// A plan.
@@ -36,6 +36,9 @@ pub struct Plan {
     /// What the clients say on each connection.
     #[serde(default, skip_serializing_if = "Conversation::is_echo")]
     pub protocol: Conversation,
+    /// Whether connections are opened until something gives way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<LimitSearch>,
     /// What to do when a worker dies.
     pub on_worker_loss: RemainingOnLoss,
     /// Settings to be made.
@@ -79,6 +82,7 @@ impl Plan {
                 })
                 .collect(),
             stages: self.stages.clone(),
+            limit: self.limit,
             protocol: self.protocol.clone(),
             four_tuples: self.four_tuples,
             budget: self.budget.clone(),
@@ -120,6 +124,15 @@ impl Plan {
         self.workers.iter().find_map(|worker| match &worker.spec {
             WorkerSpec::Subject(subject) => Some(subject),
             WorkerSpec::Client(_) | WorkerSpec::Server(_) => None,
+        })
+    }
+
+    /// Connections a second that were planned, over all clients; absent where they are opened as fast as they can be.
+    #[must_use]
+    pub fn planned_rate(&self) -> Option<ConnRate> {
+        self.workers.iter().find_map(|worker| match &worker.spec {
+            WorkerSpec::Client(client) => client.rate,
+            WorkerSpec::Server(_) | WorkerSpec::Subject(_) => None,
         })
     }
 

@@ -104,6 +104,17 @@ fn own_path() -> PathBuf {
     }
 }
 
+/// Asks another run of ours to end (SIGTERM), which then puts everything back.
+///
+/// # Errors
+/// When the signal cannot be sent. That the process is gone is no error.
+pub fn ask_to_end(pid: u32) -> io::Result<()> {
+    match ProcessHandle::open(pid) {
+        Ok(run) => run.terminate(),
+        Err(_) => Ok(()),
+    }
+}
+
 /// A child that is watched: what it says goes to the inbox, and how it ended is known to everybody who asks.
 #[derive(Debug)]
 pub(super) struct WorkerChild {

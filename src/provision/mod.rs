@@ -2,6 +2,7 @@
 
 mod child;
 pub mod docker;
+mod group;
 mod joined;
 mod links;
 mod loopback;
@@ -15,13 +16,14 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use crate::control::{Command, Event};
-use crate::domain::{HostIndex, PlaceMaking, PlannedWorker, RunId, SettingRecord, WorkerId};
+use crate::domain::{
+    HostIndex, PlaceMaking, PlannedWorker, RunId, SettingRecord, Subject, WorkerId,
+};
 use crate::host::Tuning;
 use crate::plan::Plan;
 
 pub(crate) use child::ALLOCATOR_VARIABLE;
-pub use child::WorkerProgram;
-pub use docker::remove_object;
+pub use child::{WorkerProgram, ask_to_end};
 pub use orphans::{Orphan, Orphans, orphans};
 pub use user::{enter_user_namespace, user_namespace_allowed};
 
@@ -38,9 +40,26 @@ pub fn up(
     tuning: &mut Tuning,
 ) -> Result<Box<dyn Testbed>, ProvisionError> {
     let program = WorkerProgram::this_binary();
-    match plan.how {
+    let place = match plan.how {
         PlaceMaking::Docker => docker::up(plan, run, &program, tuning),
         _ => up_with(plan, run, program),
+    }?;
+    match plan.subject().map(|spec| &spec.subject) {
+        Some(Subject::Command(command)) => {
+            group::WithGroup::around(place, run, command.memory, tuning)
+        }
+        _ => Ok(place),
+    }
+}
+
+/// Removes an object of the host that a journal names.
+///
+/// # Errors
+/// When it cannot be removed, or nobody knows its kind. That it is gone already is no error.
+pub fn remove_object(kind: &str, name: &str) -> Result<(), String> {
+    match kind {
+        group::KIND => group::remove(name).map_err(|error| error.to_string()),
+        _ => docker::remove_object(kind, name),
     }
 }
 
@@ -191,6 +210,11 @@ pub trait Testbed: Send {
     /// The first process of the container that was started from an image, where the place has one.
     fn container_pid(&self) -> Option<u32> {
         None
+    }
+
+    /// Files `cgroup.procs` of the control groups that a server which is not the lab's own is to be in.
+    fn server_groups(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// A path below which the files of `/proc/net` of that host can be read from any thread, such as `/proc/1234/net`;

@@ -95,6 +95,7 @@ impl From<PlanOfVersion1> for RunSummary {
             target: plan.target,
             reduced_by: plan.reduced_by,
             workers: workers.collect(),
+            limit: None,
             stages: Stage::plain(plan.target, plan.hold, plan.verify),
             protocol: Conversation::Echo,
             four_tuples: plan.four_tuples,

@@ -17,4 +17,4 @@ pub use layout::{
     SCHEMA_VERSION, SUMMARY, WORKERS, directory_name, worker_log,
 };
 pub use read::{Recording, read};
-pub use write::RunDir;
+pub use write::{RunDir, add_event};

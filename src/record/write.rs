@@ -16,7 +16,7 @@ use super::layout::{
     worker_log,
 };
 use super::lines::LineFile;
-use crate::domain::{Envelope, RunId, Sample, WorkerId};
+use crate::domain::{Envelope, RunEvent, RunId, Sample, WorkerId};
 
 /// Space that is held back from the beginning and let go when the disk is full, so that the report of a run that filled
 /// the disk can still be written. A run writes 1 to 3 MB; its report and charts are below 1 MB.
@@ -216,6 +216,31 @@ impl RunDir {
         }
         written
     }
+}
+
+/// Adds an event to the recording of a run that is over: what became known of it afterwards.
+///
+/// # Errors
+/// When the recording cannot be read or written.
+pub fn add_event(dir: &Path, owner: Option<Owner>, event: RunEvent) -> Result<(), RecordError> {
+    let path = dir.join(EVENTS);
+    let mut text = fs::read_to_string(&path).map_err(|source| RecordError::Read {
+        path: path.clone(),
+        source,
+    })?;
+    let envelope = Envelope {
+        at_seconds: 0.0,
+        stage: None,
+        event,
+    };
+    let line =
+        serde_json::to_string(&envelope).map_err(|source| RecordError::Encode { path, source })?;
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text.push_str(&line);
+    text.push('\n');
+    Folder::open(dir, owner)?.write_text(EVENTS, &text)
 }
 
 /// A poisoned lock is taken all the same: a line is written whole or taken back, whatever another thread died of.

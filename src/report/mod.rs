@@ -13,7 +13,7 @@ pub use analyse::analyse;
 pub use charts::{Chart, ChartError, charts};
 pub use markdown::markdown;
 pub use model::*;
-pub use text::text;
+pub use text::{limit_text, text};
 pub use write::{ReportError, damage, render, result, write, write_all};
 
 #[cfg(test)]

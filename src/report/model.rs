@@ -1,5 +1,6 @@
 //! What a report is made of: every figure, computed once, before anything is rendered.
 
+mod limit;
 mod memory;
 mod server;
 
@@ -10,6 +11,7 @@ use crate::domain::{
     SettingRecord, StateCounts, WorkerId, WorkerSpec,
 };
 
+pub use limit::{Confirmation, LimitFinding, LimitKind};
 pub use memory::{
     Account, AccountRow, CgroupRow, FloatBytes, MemoryDetail, Part, ProcessRow, Sides,
 };
@@ -50,6 +52,8 @@ pub struct Report {
     pub counted: BTreeMap<&'static str, Reading<Counted>>,
     /// The server, where it is not the lab's own.
     pub server: Option<ServerDetail>,
+    /// What stopped a server that is not the lab's own from having more connections.
+    pub limit: Option<LimitFinding>,
     /// Memory, taken apart.
     pub memory: Reading<MemoryDetail>,
     /// The slope of memory over connections.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::headline::headline;
-use super::model::{Moment, Report, ServerDetail};
+use super::model::{LimitKind, Moment, Report, ServerDetail};
 use super::number::{bytes, bytes_each, figure, grouped, micros, seconds, whole};
 use crate::domain::Reading;
 
@@ -28,6 +28,11 @@ pub fn text(report: &Report) -> String {
             bytes_each(guard.bytes_per_connection)
         ));
     }
+    if report.result.verdict != crate::domain::RunVerdict::Held
+        || report.limit.as_ref().is_some_and(|limit| limit.searched)
+    {
+        lines.extend(limit_text(report).lines().map(str::to_owned));
+    }
     for (error, hint) in &report.errors {
         if let Some(hint) = hint {
             lines.push(format!("  {error}: {hint}"));
@@ -43,6 +48,58 @@ pub fn text(report: &Report) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{}", line.trim_end());
     }
+    text
+}
+
+/// The limit of a server that is not the lab's own, with a line feed at its end; empty where none was met.
+#[must_use]
+pub fn limit_text(report: &Report) -> String {
+    let Some(limit) = &report.limit else {
+        return String::new();
+    };
+    let mut lines = vec![if limit.kind == LimitKind::TargetReached {
+        format!("NO LIMIT up to {} connections", grouped(limit.connections))
+    } else {
+        format!(
+            "LIMIT {} connections: {}",
+            grouped(limit.connections),
+            limit.kind
+        )
+    }];
+    lines.extend(
+        limit
+            .evidence
+            .iter()
+            .map(|reason| format!("  evidence    {reason}")),
+    );
+    lines.extend(
+        limit
+            .log
+            .iter()
+            .map(|(at, line)| format!("  log         {at:.3} s: {line}")),
+    );
+    lines.push(format!("  cure        {}", limit.cure));
+    lines.extend(
+        limit
+            .next
+            .iter()
+            .map(|next| format!("  next        {next}")),
+    );
+    lines.extend(limit.confirmations.iter().map(|run| {
+        let why = run
+            .limit
+            .as_ref()
+            .map_or_else(String::new, |why| format!(": {why}"));
+        format!(
+            "  {:<12}{} connections for {} ({}){why}",
+            run.verdict.to_string(),
+            grouped(run.connections),
+            seconds(run.hold_seconds),
+            run.directory
+        )
+    }));
+    let mut text = lines.join("\n");
+    text.push('\n');
     text
 }
 

@@ -11,7 +11,7 @@ use super::log::Log;
 use super::workers::{Milestone, Worker};
 use crate::control::{Command, Event, PANICKED, same_version};
 use crate::domain::{
-    ConnCount, ConnRate, Mark, Phase, PhaseTime, RemainingOnLoss, RunEvent, WorkerId,
+    ConnCount, ConnRate, GaveWay, Mark, Phase, PhaseTime, RemainingOnLoss, RunEvent, WorkerId,
 };
 use crate::observe::Observer;
 use crate::plan::Plan;
@@ -74,6 +74,12 @@ pub(super) struct Conductor<'a> {
     /// How long the ramp took: what this machine needs for so many connections.
     pub(super) ramp_took: Duration,
     pub(super) lost_noticed: ConnCount,
+    /// What the ramp sees of a server that is not the lab's own.
+    pub(super) watch: Option<super::limit::Watch>,
+    /// Files that the server writes its log to, with the length up to which they are known.
+    pub(super) server_logs: Vec<(std::path::PathBuf, u64)>,
+    /// Whether it was recorded that something gave way.
+    pub(super) gave_way: bool,
     /// How long this process did not run.
     pub(super) stood_still: Duration,
     /// Whether every loss was told, and what ends now is meant.
@@ -107,6 +113,9 @@ impl<'a> Conductor<'a> {
             hold_until: None,
             ramp_took: Duration::ZERO,
             lost_noticed: ConnCount::ZERO,
+            watch: None,
+            server_logs: Vec::new(),
+            gave_way: false,
             stood_still: Duration::ZERO,
             closing: false,
             inbox,
@@ -310,12 +319,16 @@ impl<'a> Conductor<'a> {
                 }
                 self.log.event(RunEvent::Lost { worker: from, note });
             }
-            Event::Subject { facts } => self.log.event(RunEvent::Subject { facts }),
+            Event::Subject { facts } => {
+                self.know_logs(&facts.logs);
+                self.log.event(RunEvent::Subject { facts });
+            }
             Event::Output { text } => {
                 let written = self.log.directory().worker_log(from, &text);
                 self.log.remember(written);
                 self.log.event(RunEvent::Output { text });
             }
+            Event::Queue { fullness } => self.queue_is(fullness),
             Event::Accepting { state } => self.log.event(RunEvent::Accepting { state }),
             Event::Warning { text } => self.warn(format!("{from}: {text}")),
             Event::Fatal { error, hint } => self.log.event(RunEvent::Failed {
@@ -369,6 +382,9 @@ impl<'a> Conductor<'a> {
             self.warn(format!("{how}; the run goes on without it"));
         } else {
             (self.tell)(Progress::Warning(how.clone()));
+            if from.is_server() && self.plan.limit.is_some() && self.phase >= Phase::Ramp {
+                self.gave_way(GaveWay::ServerGone { how: how.clone() });
+            }
             self.stop.get_or_insert(Stop::WorkerGone(how));
         }
     }

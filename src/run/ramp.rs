@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::conductor::{Conductor, Heed, Stop, Waited};
 use super::workers::Milestone;
 use crate::control::Command;
-use crate::domain::{ConnCount, Mark};
+use crate::domain::{ConnCount, GaveWay, Mark};
 
 /// A ramp in which nothing moves for this long is over: handshakes that time out are reported by the clients well before.
 const STALLED_AFTER: Duration = Duration::from_secs(90);
@@ -16,12 +16,16 @@ const ACCEPTING_TAKES: Duration = Duration::from_secs(15);
 /// Time for freed objects to come back (RCU) and for queues to empty, before figures are taken.
 const SETTLE: Duration = Duration::from_secs(2);
 
+/// The same where something gave way: whether connections go on ending tells a timeout from a maximum.
+const SETTLE_AFTER_LIMIT: Duration = Duration::from_secs(4);
+
 impl Conductor<'_> {
     /// Opens the connections. Afterwards `stop` says whether something ended it early.
     pub(super) fn ramp(&mut self) {
         self.guard.opening(true);
         self.mark(Mark::RampStart);
         let began = Instant::now();
+        self.watch_server();
         self.tell_clients(&Command::Begin);
         let mut moved = Instant::now();
         let mut before = ConnCount::ZERO;
@@ -35,6 +39,11 @@ impl Conductor<'_> {
             if established != before {
                 (before, moved) = (established, Instant::now());
             }
+            if let Some(what) = self.look_at_server() {
+                self.gave_way(what);
+                self.stop_ramp();
+                break;
+            }
             if moved.elapsed() > STALLED_AFTER + self.stood_still {
                 self.stop = Some(Stop::Stalled(format!(
                     "no connection was opened for {} s, {established} of {} are open",
@@ -45,14 +54,21 @@ impl Conductor<'_> {
             }
         }
         if self.stop.is_some() {
-            self.tell_clients(&Command::StopRamp);
-            self.wait(Instant::now() + STOPPING_TAKES, Heed::Nothing, |run| {
-                run.ramp_is_done() || run.workers.iter().all(|worker| !worker.alive())
-            });
+            self.stop_ramp();
+        } else if self.plan.limit.is_some() {
+            self.gave_way(GaveWay::Nothing);
         }
         self.guard.opening(false);
         self.ramp_took = began.elapsed();
         self.mark(Mark::RampEnd);
+    }
+
+    /// Has the clients open nothing more, and waits for the handshakes under way.
+    fn stop_ramp(&mut self) {
+        self.tell_clients(&Command::StopRamp);
+        self.wait(Instant::now() + STOPPING_TAKES, Heed::Nothing, |run| {
+            run.ramp_is_done() || run.workers.iter().all(|worker| !worker.alive())
+        });
     }
 
     fn ramp_is_done(&self) -> bool {
@@ -62,13 +78,19 @@ impl Conductor<'_> {
 
     /// Lets the machine settle at the target and takes the figures there.
     pub(super) fn settle_at_target(&mut self) {
-        if self.server_accepts() {
+        if self.server_accepts() && !self.gave_way {
             self.wait(Instant::now() + ACCEPTING_TAKES, Heed::Stops, |run| {
                 run.server_established() >= run.established()
             });
         }
-        self.wait(Instant::now() + SETTLE, Heed::Stops, |_| false);
+        let settle = if self.gave_way {
+            SETTLE_AFTER_LIMIT
+        } else {
+            SETTLE
+        };
+        self.wait(Instant::now() + settle, Heed::Stops, |_| false);
         self.mark(Mark::Target);
+        self.read_logs();
     }
 
     /// Keeps the connections open.
@@ -78,5 +100,6 @@ impl Conductor<'_> {
         self.wait(until, Heed::Stops, |_| false);
         self.hold_until = None;
         self.mark(Mark::HoldEnd);
+        self.read_logs();
     }
 }

@@ -8,14 +8,14 @@ use super::conductor::{Conductor, Heed, Stop, Waited};
 use super::workers::{Milestone, Worker};
 use crate::control::Command;
 use crate::domain::{
-    HostIndex, Mark, Phase, RunEvent, RunId, Settling, Stage, SubjectSpec, WorkerSpec,
+    HostIndex, Mark, Phase, RunEvent, RunId, Settling, Stage, Subject, SubjectSpec, WorkerSpec,
 };
 use crate::host::Tuning;
 use crate::observe::{
     Observer, ObserverConfig, SETTLING_PAUSE, SETTLING_TAKES_AT_MOST, SETTLING_TURN, Stillness,
     shrink_caches,
 };
-use crate::provision::{self, ProvisionError};
+use crate::provision::{self, ProvisionError, Testbed};
 
 /// How long workers may take to be ready: a container's start is the slowest part.
 const READY_TAKES: Duration = Duration::from_secs(60);
@@ -99,15 +99,7 @@ impl Conductor<'_> {
             };
             let handle = testbed.spawn(planned, inbox)?;
             let mut worker = Worker::new(planned.id, &planned.spec, handle);
-            let spec = match (&planned.spec, testbed.container_pid()) {
-                (WorkerSpec::Subject(subject), pid) if pid.is_some() => {
-                    WorkerSpec::Subject(SubjectSpec {
-                        container_pid: pid,
-                        ..subject.clone()
-                    })
-                }
-                (spec, _) => spec.clone(),
-            };
+            let spec = with_place(&planned.spec, testbed.as_ref());
             worker.send(&Command::start(spec));
             self.guard.watch_worker(planned.id, worker.remote());
             self.workers.push(worker);
@@ -242,4 +234,17 @@ impl Conductor<'_> {
             unsettled,
         }));
     }
+}
+
+/// What a worker is told, with what the place has made for a server that is not the lab's own.
+fn with_place(spec: &WorkerSpec, testbed: &dyn Testbed) -> WorkerSpec {
+    let WorkerSpec::Subject(subject) = spec else {
+        return spec.clone();
+    };
+    let mut subject: SubjectSpec = subject.clone();
+    subject.container_pid = testbed.container_pid();
+    if let Subject::Command(command) = &mut subject.subject {
+        command.groups = testbed.server_groups();
+    }
+    WorkerSpec::Subject(subject)
 }

@@ -130,6 +130,7 @@ impl Worker {
             | Event::ConnectFailed { .. }
             | Event::Lost { .. }
             | Event::Output { .. }
+            | Event::Queue { .. }
             | Event::Warning { .. } => {}
         }
     }

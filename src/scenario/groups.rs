@@ -9,7 +9,7 @@ use crate::domain::{ConnCount, PORTS_PER_SOURCE, PortChoice, PortRange};
 pub const DEFAULT_CONNECTIONS: u64 = 1_024_000;
 
 /// Without groups the clients are spread over this many hosts, so that each can have a processor to itself.
-const DEFAULT_CLIENT_HOSTS: u64 = 2;
+pub(super) const DEFAULT_CLIENT_HOSTS: u64 = 2;
 
 /// Client hosts of a topology: each is a process and a namespace.
 const MOST_HOSTS: u64 = 1000;
@@ -27,11 +27,17 @@ pub(super) fn groups(
     clients: &RawClients,
     asked: Option<u64>,
     targets: u64,
+    most_hosts: u64,
     wrong: &mut Vec<Contradiction>,
 ) -> Vec<ClientGroup> {
     let ports = clients.ports.unwrap_or(PortChoice::Explicit);
     let Some(groups) = &clients.groups else {
-        return default_groups(asked.unwrap_or(DEFAULT_CONNECTIONS), targets, ports);
+        return default_groups(
+            asked.unwrap_or(DEFAULT_CONNECTIONS),
+            targets,
+            ports,
+            most_hosts,
+        );
     };
     let mut resolved = Vec::new();
     for (index, group) in groups.iter().enumerate() {
@@ -139,11 +145,16 @@ fn client_group(group: &RawGroup, index: usize, wrong: &mut Vec<Contradiction>) 
 }
 
 /// As many addresses as `connections` need, spread over at most [`DEFAULT_CLIENT_HOSTS`] hosts.
-fn default_groups(connections: u64, targets: u64, ports: PortChoice) -> Vec<ClientGroup> {
+fn default_groups(
+    connections: u64,
+    targets: u64,
+    ports: PortChoice,
+    most_hosts: u64,
+) -> Vec<ClientGroup> {
     let addresses = connections
         .div_ceil(u64::from(PORTS_PER_SOURCE) * targets.max(1))
         .max(1);
-    let hosts = addresses.min(DEFAULT_CLIENT_HOSTS);
+    let hosts = addresses.min(most_hosts);
     let group = |hosts: u64, addresses: u64| ClientGroup {
         hosts: u32::try_from(hosts).unwrap_or(u32::MAX),
         interfaces: 1,

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{
     Acceptors, ConnCount, ConnRate, Conversation, DescriptorTables, EngineCost, EngineKind,
-    Keepalive, NetworkDriver, PlaceKind, PortChoice, RemainingOnLoss, ReportFormat, Service,
-    SettingValue, Subject, Threshold, VerifyShare,
+    Keepalive, LimitSearch, NetworkDriver, PlaceKind, PortChoice, RemainingOnLoss, ReportFormat,
+    Service, SettingValue, Subject, Threshold, VerifyShare,
 };
 
 /// A scenario with every default applied.
@@ -27,6 +27,9 @@ pub struct Scenario {
     pub ramp: Ramp,
     /// How long to hold them.
     pub hold: Duration,
+    /// Whether connections are opened until something gives way, rather than a number held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<LimitSearch>,
     /// Where to run.
     pub place: PlaceWish,
     /// What the networks between containers are made of.

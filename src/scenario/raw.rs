@@ -31,6 +31,9 @@ pub(super) struct RawScenario {
     pub(super) ramp: Option<RawRamp>,
     /// How long the connections are held. Default: 60s.
     pub(super) hold: Option<DurationText>,
+    /// Opens connections until something gives way, and names it, rather than to hold a number of them: what `c1m limit`
+    /// does first. Only for a server that is not the lab's own; `connections` is then the most that is tried.
+    pub(super) limit: Option<RawLimit>,
     /// Where to run. Default: auto, which is docker where an engine answers on this kernel, else netns, else loopback.
     pub(super) place: Option<RawPlace>,
     /// What the networks between containers are made of, where the place is docker. Default: auto, which is link where this
@@ -161,6 +164,14 @@ pub(super) struct RawServer {
     pub(super) mounts: Option<Vec<String>>,
     /// How long `command` or `image` may take until it listens. Default: 30s.
     pub(super) ready_within: Option<DurationText>,
+}
+
+/// The search for a limit.
+#[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLimit {
+    /// Fewer connections are a miss.
+    pub(super) at_least: Option<CountText>,
 }
 
 /// Limits of a server that the run starts.

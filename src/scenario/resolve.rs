@@ -4,16 +4,17 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::contradiction::Contradiction;
-use super::groups::{capacity, check_size, groups, too_few_four_tuples};
+use super::groups::{DEFAULT_CLIENT_HOSTS, capacity, check_size, groups, too_few_four_tuples};
 use super::protocol::{check_protocol, default_protocol, protocol};
 use super::raw::{
-    RawBound, RawNetwork, RawPlace, RawRamp, RawScenario, RawSetting, RawVerify, RawVerifyName,
+    RawBound, RawLimit, RawNetwork, RawPlace, RawRamp, RawScenario, RawSetting, RawVerify,
+    RawVerifyName,
 };
 use super::server::{check_service, keepalive, server, targets_per_address, with_queue};
 use super::suggest::did_you_mean;
-use super::{NetworkWish, PlaceWish, Ramp, Scenario};
+use super::{NetworkWish, PlaceWish, Ramp, Scenario, ServerPart};
 use crate::domain::{
-    Bound, ConnCount, DescriptorTables, EngineKind, Figure, NetworkDriver, PlaceKind,
+    Bound, ConnCount, DescriptorTables, EngineKind, Figure, LimitSearch, NetworkDriver, PlaceKind,
     RemainingOnLoss, ReportFormat, SettingValue, Threshold, VerifyShare,
 };
 
@@ -33,7 +34,13 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
     check_name(&raw, &mut wrong);
     check_thresholds(&raw, &mut wrong);
     check_connections(asked, &mut wrong);
-    let groups = groups(&clients, asked, targets, &mut wrong);
+    // To a server that is not the lab's own one client is enough, and its first source address is the first that is used.
+    let most_hosts = if server.subject.is_some() {
+        1
+    } else {
+        DEFAULT_CLIENT_HOSTS
+    };
+    let groups = groups(&clients, asked, targets, most_hosts, &mut wrong);
     let sized_by: &[&str] = if clients.groups.is_some() {
         &["clients", "groups"]
     } else {
@@ -77,6 +84,7 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
         fit: raw.fit.is_some_and(super::quantity::Switch::is_on),
         ramp,
         hold: raw.hold.map_or(Duration::from_secs(60), |hold| hold.0),
+        limit: limit(raw.limit.as_ref(), &server, &mut wrong),
         place: place(raw.place),
         network: match raw.network {
             None | Some(RawNetwork::Auto) => NetworkWish::Auto,
@@ -118,6 +126,27 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
     } else {
         Err(wrong)
     }
+}
+
+/// The limit of the lab's own server is known: it is the plan's.
+fn limit(
+    raw: Option<&RawLimit>,
+    server: &ServerPart,
+    wrong: &mut Vec<Contradiction>,
+) -> Option<LimitSearch> {
+    let raw = raw?;
+    if server.subject.is_none() {
+        wrong.push(
+            Contradiction::at(
+                &["limit"],
+                "the limit of the lab's own server is not looked for: the plan computes it",
+            )
+            .with_hint("name a server: server.command, image, pid or target; or see `c1m plan`"),
+        );
+    }
+    Some(LimitSearch {
+        at_least: raw.at_least.map(|count| ConnCount::new(count.0)),
+    })
 }
 
 fn check_connections(asked: Option<u64>, wrong: &mut Vec<Contradiction>) {

@@ -9,8 +9,9 @@ use serde::Serialize;
 use super::protocol::ProtocolText;
 use super::{ClientGroup, NetworkWish, PlaceWish, Scenario, ServerPart};
 use crate::domain::{
-    Acceptors, Bound, Bytes, ConnRate, DescriptorTables, EngineKind, Keepalive, PortChoice,
-    RemainingOnLoss, ReportFormat, Service, SettingValue, Subject, Threshold, VerifyShare,
+    Acceptors, Bound, Bytes, ConnCount, ConnRate, DescriptorTables, EngineKind, Keepalive,
+    PortChoice, RemainingOnLoss, ReportFormat, Service, SettingValue, Subject, Threshold,
+    VerifyShare,
 };
 
 /// A scenario with every default applied, as a scenario file.
@@ -30,6 +31,8 @@ struct File<'s> {
     connections: u64,
     fit: &'static str,
     hold: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<Limit>,
     place: &'static str,
     network: &'static str,
     ramp: Ramp,
@@ -45,6 +48,12 @@ struct File<'s> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     thresholds: BTreeMap<String, BoundText>,
     formats: &'s [ReportFormat],
+}
+
+#[derive(Serialize)]
+struct Limit {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_least: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -182,6 +191,9 @@ impl<'s> File<'s> {
             connections: scenario.connections.count(),
             fit: switch(scenario.fit),
             hold: duration(scenario.hold),
+            limit: scenario.limit.map(|limit| Limit {
+                at_least: limit.at_least.map(ConnCount::count),
+            }),
             place: match scenario.place {
                 PlaceWish::Auto => "auto",
                 PlaceWish::Only(place) => place.name(),

@@ -36,6 +36,7 @@ pub(super) fn run(
                 Command::Alive => {}
                 Command::Begin => dialing.begin(),
                 Command::StopRamp => dialing.stop_ramp(),
+                Command::Pace { per_second } => dialing.pace_ramp(per_second),
                 Command::Perform { task } => dialing.perform(&task),
                 Command::LookForLosses => dialing.look_for_losses(),
                 Command::Drain => dialing.drain(),

@@ -40,6 +40,7 @@ pub(crate) fn any_worker(number: u32, host: usize) -> PlannedWorker {
 /// A plan of hosts that are made in a certain way.
 pub(crate) fn plan(how: PlaceMaking, hosts: Vec<HostPlan>) -> Plan {
     Plan {
+        limit: None,
         scenario: "test".to_owned(),
         place: PlaceChoice {
             place: how.kind(),

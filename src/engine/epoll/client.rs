@@ -2,10 +2,10 @@
 //! and drains.
 
 use std::net::SocketAddrV4;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::connect::{Dialer, Handshakes};
-use super::sweep::{SWEEP_EVERY, sweep};
+use super::sweep::{SWEEP_EVERY, SWEEP_SOON, sweep};
 use crate::domain::{LossReason, WrongAnswer};
 use crate::engine::client::{ClientCore, ClientThread, Slot, last_words};
 use crate::engine::counters::TableCounters;
@@ -56,7 +56,7 @@ impl<'a> Connections<'a> {
         let mut round_done = 0;
         let mut looked = false;
         let mut pasts = Pasts::default();
-        let mut next_sweep = Instant::now() + SWEEP_EVERY;
+        let mut next_sweep = Instant::now() + self.sweep_every();
         loop {
             match self.core.orders.next(round_done, looked, next_sweep) {
                 Order::Drain => return,
@@ -72,9 +72,18 @@ impl<'a> Connections<'a> {
                 }
                 Order::Hold => {
                     self.sweep(|_| false);
-                    next_sweep = Instant::now() + SWEEP_EVERY;
+                    next_sweep = Instant::now() + self.sweep_every();
                 }
             }
+        }
+    }
+
+    /// Time between two sweeps. Where the runner sets the pace it waits for what gives way.
+    pub(super) fn sweep_every(&self) -> Duration {
+        if self.core.pace.was_set() {
+            SWEEP_SOON
+        } else {
+            SWEEP_EVERY
         }
     }
 

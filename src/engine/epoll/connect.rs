@@ -6,7 +6,6 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::client::Connections;
-use super::sweep::SWEEP_EVERY;
 use crate::domain::ConnectFailure;
 use crate::engine::client::{AFTER_STOP, Slot};
 use crate::engine::source::{Attempt, Source};
@@ -81,12 +80,13 @@ impl<'a, 'b> Dialer<'a, 'b> {
         slot: &'a mut Slot<Handshakes>,
         begun: Instant,
     ) -> Self {
+        let next_sweep = Instant::now() + connections.sweep_every();
         Self {
             connections,
             slot,
             begun,
             last_opened: begun,
-            next_sweep: Instant::now() + SWEEP_EVERY,
+            next_sweep,
         }
     }
 
@@ -103,6 +103,7 @@ impl<'a, 'b> Dialer<'a, 'b> {
                 self.look(PollTimeout::After(LISTEN_EVERY));
                 self.sweep_if_due();
             }
+            self.wait_for_pace();
             let due = self.wait_until_due();
             if core.orders.halted() {
                 break;
@@ -156,6 +157,18 @@ impl<'a, 'b> Dialer<'a, 'b> {
         self.connections.counters().in_flight.set(0);
         let last = self.last_opened.duration_since(self.begun);
         orders.ramp_part_done(last);
+    }
+
+    /// Waits until the pace that the runner asks for lets one connection through.
+    fn wait_for_pace(&mut self) {
+        let core = self.connections.core;
+        while let Err(wait) = core.pace.take() {
+            if core.orders.halted() {
+                return;
+            }
+            self.look(PollTimeout::After(wait.min(LISTEN_EVERY)));
+            self.sweep_if_due();
+        }
     }
 
     /// Waits for the planned moment of the next connection and returns it. Nothing where there is no plan.
@@ -296,6 +309,6 @@ impl<'a, 'b> Dialer<'a, 'b> {
         let entries = &self.slot.buffers.entries;
         let under_way = |socket| entries.iter().any(|entry| entry.descriptor() == socket);
         self.connections.sweep(under_way);
-        self.next_sweep = Instant::now() + SWEEP_EVERY;
+        self.next_sweep = Instant::now() + self.connections.sweep_every();
     }
 }

@@ -9,6 +9,9 @@ use crate::kernel::sys::poll::{Interest, PollEntry, PollTimeout, poll};
 /// Time between two sweeps of a table: a loss is to be told within 5 s.
 pub(super) const SWEEP_EVERY: Duration = Duration::from_secs(3);
 
+/// The same where somebody waits for losses.
+pub(super) const SWEEP_SOON: Duration = Duration::from_millis(250);
+
 /// Sockets looked at by one call: 4 KiB of the stack.
 const CHUNK: usize = 512;
 

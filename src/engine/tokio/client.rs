@@ -135,6 +135,7 @@ impl Table {
             while self.core.orders.paused() {
                 sleep(PAUSED_LOOK).await;
             }
+            self.wait_for_pace().await;
             let due = self.wait_until_due(signal).await;
             let permit = tokio::select! {
                 biased;
@@ -172,6 +173,16 @@ impl Table {
             } => {}
         }
         self.counters().in_flight.set(0);
+    }
+
+    /// Waits until the pace that the runner asks for lets one connection through.
+    async fn wait_for_pace(&self) {
+        while let Err(wait) = self.core.pace.take() {
+            if self.core.orders.halted() {
+                return;
+            }
+            sleep(wait.min(PAUSED_LOOK)).await;
+        }
     }
 
     /// Waits for the planned moment of the next connection and returns it. Nothing where there is no plan.

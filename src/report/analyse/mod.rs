@@ -3,6 +3,7 @@
 mod article;
 mod doubts;
 mod latency;
+mod limit;
 mod limits;
 mod memory;
 mod outcome;
@@ -81,6 +82,7 @@ pub fn analyse(recording: &Recording) -> Report {
         doubts,
     });
     Report {
+        limit: limit::limit(recording, &story, samples),
         limits: limits::limits(&recording.summary, &recording.facts),
         used: used(&story, &memory, samples),
         tracking: tracking(&story, samples),
@@ -102,14 +104,7 @@ pub fn analyse(recording: &Recording) -> Report {
             .identity
             .present()
             .and_then(RunIdentity::directory),
-        guard: story.guard.as_ref().and_then(|guard| {
-            Some(Guard {
-                reason: guard.reason.clone(),
-                at: guard.at.count(),
-                would_fit: guard.would_fit?.count(),
-                bytes_per_connection: guard.bytes_per_connection,
-            })
-        }),
+        guard: guard(&story),
         interrupted_in: story.interrupted.as_ref().map(|(_, phase)| *phase),
         place: story.place,
         phases: story.phases,
@@ -126,6 +121,17 @@ pub fn analyse(recording: &Recording) -> Report {
         article,
         series,
     }
+}
+
+/// The guard's account, where it stopped a ramp.
+fn guard(story: &Story) -> Option<Guard> {
+    let guard = story.guard.as_ref()?;
+    Some(Guard {
+        reason: guard.reason.clone(),
+        at: guard.at.count(),
+        would_fit: guard.would_fit?.count(),
+        bytes_per_connection: guard.bytes_per_connection,
+    })
 }
 
 /// How the echoes were started, over all clients.

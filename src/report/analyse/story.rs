@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    AcceptState, ConnCount, Counters, Envelope, FailureNote, HostIndex, LatencyCounts, LossNote,
-    Mark, Phase, PhaseTime, PlaceChoice, RestoreOutcome, Role, RunEvent, RunVerdict, Sample,
-    SettingRecord, StateCounts, SubjectFacts, Verification, WorkerId,
+    AcceptState, ConnCount, Counters, Envelope, FailureNote, GaveWay, HostIndex, LatencyCounts,
+    LossNote, Mark, Phase, PhaseTime, PlaceChoice, RestoreOutcome, Role, RunEvent, RunVerdict,
+    Sample, SettingRecord, StateCounts, SubjectFacts, Verification, WorkerId,
 };
 
 /// What one worker did.
@@ -62,6 +62,10 @@ pub(super) struct Story {
     pub(super) shrunk: Option<bool>,
     /// What is known of a server that is not the lab's own.
     pub(super) subject: Option<SubjectFacts>,
+    /// What gave way: when, what, how many the clients held, how many were accepted.
+    pub(super) gave_way: Option<(f64, GaveWay, ConnCount, ConnCount)>,
+    /// Runs that held a smaller number, in their order.
+    pub(super) confirmed: Vec<RunEvent>,
     /// Lines that it has written, and when.
     pub(super) output: Vec<(f64, String)>,
     /// How far it had accepted, whenever that changed.
@@ -141,6 +145,15 @@ impl Story {
             }
             RunEvent::Subject { facts } => self.subject = Some((**facts).clone()),
             RunEvent::Output { text } => self.output.push((at, text.clone())),
+            RunEvent::GaveWay {
+                what,
+                established,
+                accepted,
+            } => {
+                self.gave_way
+                    .get_or_insert_with(|| (at, what.clone(), *established, *accepted));
+            }
+            RunEvent::Confirmed { .. } => self.confirmed.push(event.clone()),
             RunEvent::Accepting { state } => self.accepting.push((at, state.clone())),
             RunEvent::Verified(verification) => self.verification = Some(verification.clone()),
             RunEvent::GuardStopped {

@@ -1,7 +1,7 @@
 //! What a run came to, and why. A run is held only when everything that was asked for is proved.
 
 use crate::domain::{
-    ConnCount, Figure, Phase, Proof, Reading, Role, RunSummary, RunVerdict, TcpState,
+    ConnCount, Figure, LimitSearch, Phase, Proof, Reading, Role, RunSummary, RunVerdict, TcpState,
     ThresholdKind, ThresholdResult, VerifyReport, VerifyShare, WorkerId, hold_of, verify_of,
 };
 
@@ -46,7 +46,8 @@ pub(super) fn verdict(evidence: &Evidence<'_>) -> (RunVerdict, Vec<String>) {
         ));
         return (RunVerdict::Interrupted, reasons);
     }
-    if let Some(guard) = &story.guard {
+    let searches = matches!(evidence.summary, Reading::Present(plan) if plan.limit.is_some());
+    if let Some(guard) = story.guard.as_ref().filter(|_| !searches) {
         reasons.insert(
             0,
             match guard.phase {
@@ -70,6 +71,9 @@ pub(super) fn verdict(evidence: &Evidence<'_>) -> (RunVerdict, Vec<String>) {
         reasons.push("no connection was ever asked for: the run ended before its ramp".to_owned());
         return (RunVerdict::Invalid, reasons);
     }
+    if let Some(search) = plan.limit {
+        return searched(story, search);
+    }
     let missed = missed(evidence, plan);
     let invalid = invalid(evidence, plan);
     let verdict = if !invalid.is_empty() {
@@ -82,6 +86,30 @@ pub(super) fn verdict(evidence: &Evidence<'_>) -> (RunVerdict, Vec<String>) {
     reasons.extend(invalid);
     reasons.extend(missed);
     (verdict, reasons)
+}
+
+/// A search has come to its end when something gave way, or nothing did up to the number that was tried.
+fn searched(story: &Story, search: LimitSearch) -> (RunVerdict, Vec<String>) {
+    if story.gave_way.is_none() && story.guard.is_none() {
+        let why = "the search for the limit did not come to its end".to_owned();
+        return (RunVerdict::Invalid, vec![why]);
+    }
+    let accepted = story
+        .accepting
+        .iter()
+        .map(|(_, state)| state.accepted)
+        .max()
+        .unwrap_or(0);
+    match search.at_least {
+        Some(least) if accepted < least.count() => {
+            let why = format!(
+                "the server accepted {} connections at most, and at least {least} were asked for",
+                grouped(accepted)
+            );
+            (RunVerdict::Missed, vec![why])
+        }
+        _ => (RunVerdict::Held, Vec::new()),
+    }
 }
 
 /// What was asked for and did not come.

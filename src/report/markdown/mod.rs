@@ -2,6 +2,7 @@
 
 mod article;
 mod environment;
+mod limit;
 mod memory;
 mod memory_checks;
 mod method;
@@ -22,6 +23,7 @@ use crate::domain::{Load, ProtocolKind, RunVerdict, TcpState, ThresholdKind, Thr
 pub fn markdown(report: &Report, charts: &[Chart]) -> String {
     let mut page = Page::default();
     verdict(&mut page, report);
+    limit::limit(&mut page, report);
     thresholds(&mut page, report);
     server::section(&mut page, report);
     figures(&mut page, report);

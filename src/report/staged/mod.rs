@@ -318,6 +318,7 @@ impl Staged {
         };
         let target_count = ConnCount::new(self.target);
         RunSummary {
+            limit: None,
             scenario: "staged".to_owned(),
             how: PlaceMaking::HostLoopback,
             ends: Ends::Both,

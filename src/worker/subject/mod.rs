@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::{Outbox, WorkerError, refuse};
 use crate::control::{Command, Event, VERSION};
 use crate::domain::{
-    AcceptState, ConnCount, Counters, Subject, SubjectFacts, SubjectSpec, TreeRoot,
+    AcceptState, ConnCount, Counters, ListenQueue, Subject, SubjectFacts, SubjectSpec, TreeRoot,
 };
 use crate::kernel::procfs::Procfs;
 use crate::kernel::sys::process::{self, ProcessHandle};
@@ -24,6 +24,22 @@ use program::Program;
 
 /// Time between two looks at the sockets, at least.
 const EVERY: Duration = Duration::from_millis(250);
+
+/// The same while connections come.
+const EVERY_WHILE_COMING: Duration = Duration::from_millis(50);
+
+/// Time between two looks at the accept queues while connections come.
+const QUEUES_EVERY: Duration = Duration::from_millis(5);
+
+/// The same while none come.
+const QUEUES_IDLE: Duration = Duration::from_millis(100);
+
+/// How long after the last change connections are taken to come still.
+const STILL_COMING: Duration = Duration::from_secs(1);
+
+/// A queue that is fuller is filling, and one that is less full has emptied: the runner hears of both.
+const FILLING: f64 = 0.5;
+const EMPTIED: f64 = 0.25;
 
 /// A look takes at most this part of the time between two looks.
 const LOOK_PART: u32 = 10;
@@ -153,6 +169,8 @@ pub(super) fn run(
         told: AcceptState::default(),
         counters: Counters::default(),
         wait: EVERY,
+        changed: Instant::now(),
+        filling: false,
         complained: false,
     };
     watch.serve(inbox)?;
@@ -167,6 +185,10 @@ struct Watch<'a> {
     told: AcceptState,
     counters: Counters,
     wait: Duration,
+    /// When connections came or went last.
+    changed: Instant,
+    /// Whether the runner knows an accept queue to be filling.
+    filling: bool,
     complained: bool,
 }
 
@@ -175,8 +197,13 @@ impl Watch<'_> {
         let mut closing = false;
         let mut next = Instant::now();
         loop {
+            let pause = if self.filling || self.changed.elapsed() < STILL_COMING {
+                QUEUES_EVERY
+            } else {
+                QUEUES_IDLE
+            };
             let left = next.saturating_duration_since(Instant::now());
-            match inbox.recv_timeout(left) {
+            match inbox.recv_timeout(left.min(pause)) {
                 Ok(Command::Alive) => {}
                 Ok(Command::LookForLosses) => {
                     self.look();
@@ -194,10 +221,11 @@ impl Watch<'_> {
                 }
                 Ok(Command::Exit) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Ok(other) => refuse(self.outbox, "server that is not the lab's own", &other),
-                Err(RecvTimeoutError::Timeout) => {
+                Err(RecvTimeoutError::Timeout) if Instant::now() >= next => {
                     self.look();
                     next = Instant::now() + self.wait;
                 }
+                Err(RecvTimeoutError::Timeout) => self.look_at_queues(),
             }
             if let Some(how) = self.server.end()
                 && !closing
@@ -207,12 +235,39 @@ impl Watch<'_> {
         }
     }
 
+    /// Looks at the accept queues alone, which costs little.
+    fn look_at_queues(&mut self) {
+        // What cannot be read here is complained of by the whole look.
+        if let Ok(queues) = observe::accept_queues(&self.spec.listen) {
+            if queues.iter().any(|queue| queue.length > 0) {
+                self.changed = Instant::now();
+            }
+            self.tell_filling(&queues);
+        }
+    }
+
+    /// Tells the runner when a queue is filling, and when all have emptied again.
+    fn tell_filling(&mut self, queues: &[ListenQueue]) {
+        let fullness = AcceptState::fullness_of(queues);
+        let filling = if self.filling {
+            fullness > EMPTIED
+        } else {
+            fullness >= FILLING
+        };
+        if filling != self.filling {
+            self.filling = filling;
+            self.outbox.tell(Event::Queue { fullness });
+        }
+    }
+
     /// Counts what is accepted and what waits, and tells it when it has changed.
     fn look(&mut self) {
         let began = Instant::now();
         match observe::accept_state(&self.spec.listen) {
             Ok(state) => {
+                self.tell_filling(&state.queues);
                 if state != self.told {
+                    self.changed = Instant::now();
                     self.counters.established = ConnCount::new(state.accepted);
                     self.counters.opened = self.counters.opened.max(self.counters.established);
                     self.outbox.tell(Event::Accepting {
@@ -233,7 +288,12 @@ impl Watch<'_> {
             }
             Err(_) => {}
         }
-        self.wait = EVERY.max(began.elapsed() * LOOK_PART);
+        let every = if self.changed.elapsed() < STILL_COMING {
+            EVERY_WHILE_COMING
+        } else {
+            EVERY
+        };
+        self.wait = every.max(began.elapsed() * LOOK_PART);
     }
 }
 

@@ -1,0 +1,291 @@
+//! `c1m limit`: how many connections a server takes before something gives way, what gives way, and whether it holds a few
+//! less. Each run is a process of its own, because a server that gave way has to be started anew.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use std::{env, thread};
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::caller::caller;
+use super::progress::ProgressChoice;
+use super::run::ResultsArgs;
+use super::scenario_args::{ScenarioArgs, connections};
+use super::{Exit, Failure, output};
+use crate::domain::{ConnCount, RunVerdict, Subject};
+use crate::record::{self, REPORT};
+use crate::report::{self, LimitFinding, LimitKind, Report};
+use crate::run::Interrupt;
+use crate::scenario::{self, Scenario};
+
+/// How long a smaller number is held where nobody says how long.
+const HOLD: &str = "30s";
+
+/// The share of the limit that is held afterwards, and of that again where it is not stable.
+const BACK_OFF: f64 = 0.9;
+
+/// Runs that try to hold a number.
+const TRIES: u32 = 3;
+
+/// Time between two looks at a run.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Variables that a run of ours gets: the others say what the scenario says already.
+const KEPT_VARIABLES: [&str; 2] = ["C1M_RUNTIME_DIR", "C1M_ALLOCATOR"];
+
+/// Finds how many connections a server takes before something gives way, names what does, with its evidence, and holds a few
+/// less to see that they stay. For a server that is not the lab's own: -- COMMAND, --image, --pid or --target.
+#[derive(Debug, Args)]
+pub(super) struct LimitArgs {
+    #[command(flatten)]
+    scenario: ScenarioArgs,
+    /// Fewer connections are a miss, and the exit code says so.
+    #[arg(long, value_name = "COUNT", value_parser = connections, env = "C1M_AT_LEAST")]
+    at_least: Option<String>,
+    #[command(flatten)]
+    results: ResultsArgs,
+}
+
+pub(super) fn run(args: &LimitArgs, quiet: bool) -> Result<Exit, Failure> {
+    let scenario = load(args)?;
+    let interrupt = Interrupt::listen(Box::new(|_| {})).context("cannot listen for signals")?;
+    let runner = Runner {
+        results: &args.results,
+        quiet,
+        interrupt: &interrupt,
+    };
+    let search = Scenario {
+        hold: Duration::ZERO,
+        verify: crate::domain::VerifyShare::None,
+        name: format!("{}-limit", scenario.name),
+        ..scenario.clone()
+    };
+    let (exit, searched) = runner.run(&search)?;
+    let Some(directory) = searched else {
+        return Ok(exit);
+    };
+    let found = finding(&directory)?;
+    let Some(found) = found.filter(|_| exit == Exit::Done || exit == Exit::Missed) else {
+        // What kept it from looking was told by the run.
+        return Ok(exit);
+    };
+    let held = hold_fewer(&runner, &scenario, &directory, &found)?;
+    tell(&directory, args, held)
+}
+
+/// The scenario of the search, with the flags of the command line.
+fn load(args: &LimitArgs) -> Result<Scenario, Failure> {
+    let mut defaults = vec![("limit".to_owned(), "{}".to_owned())];
+    if let Some(count) = &args.at_least {
+        defaults = vec![("limit.at_least".to_owned(), format!("\"{count}\""))];
+    }
+    if args.scenario.hold.is_none() && args.scenario.scenario.is_none() {
+        defaults.push(("hold".to_owned(), HOLD.to_owned()));
+    }
+    if args.scenario.connections.is_none() && args.scenario.scenario.is_none() {
+        // As many as fit here: something else is to give way first.
+        defaults.push(("fit".to_owned(), "yes".to_owned()));
+        defaults.push(("connections".to_owned(), "1024000".to_owned()));
+    }
+    args.scenario.load_with(defaults)
+}
+
+/// What a search or a run came to; nothing where nothing gave way and nothing was looked for.
+fn finding(directory: &Path) -> Result<Option<LimitFinding>, Failure> {
+    Ok(report_of(directory)?.limit)
+}
+
+fn report_of(directory: &Path) -> Result<Report, Failure> {
+    let recording = record::read(directory).map_err(|error| Failure::new(Exit::Failed, error))?;
+    Ok(report::analyse(&recording))
+}
+
+/// Holds a smaller number in runs of their own, until one is stable. Says which was.
+fn hold_fewer(
+    runner: &Runner<'_>,
+    scenario: &Scenario,
+    search: &Path,
+    found: &LimitFinding,
+) -> Result<Option<u64>, Failure> {
+    let reached = found.kind == LimitKind::TargetReached;
+    let mut wanted = if reached {
+        found.connections
+    } else {
+        less(found.connections)
+    };
+    for _ in 0..TRIES {
+        if wanted == 0 || runner.interrupt.signal().is_some() {
+            return Ok(None);
+        }
+        if !may_be_asked_again(scenario) {
+            output::line("the server is gone, and the run did not start it: nothing is held");
+            return Ok(None);
+        }
+        output::line(&format!(
+            "holding {} connections in a run of their own",
+            ConnCount::new(wanted)
+        ));
+        let smaller = Scenario {
+            connections: ConnCount::new(wanted),
+            fit: false,
+            limit: None,
+            name: format!("{}-hold", scenario.name),
+            ..scenario.clone()
+        };
+        let (_, directory) = runner.run(&smaller)?;
+        let Some(directory) = directory else {
+            return Ok(None);
+        };
+        let report = report_of(&directory)?;
+        let verdict = report.result.verdict;
+        note(search, wanted, &report, &directory)?;
+        if verdict == RunVerdict::Held {
+            return Ok(Some(wanted));
+        }
+        if verdict == RunVerdict::Interrupted {
+            return Ok(None);
+        }
+        wanted = less(wanted);
+    }
+    Ok(None)
+}
+
+/// A tenth less, in whole connections.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a share of a count
+fn less(connections: u64) -> u64 {
+    (connections as f64 * BACK_OFF) as u64
+}
+
+/// A server that the run starts can always be asked again. One that was there before has to be there still.
+fn may_be_asked_again(scenario: &Scenario) -> bool {
+    match &scenario.server.subject {
+        Some(Subject::Process { pid }) => Path::new(&format!("/proc/{pid}/exe")).exists(),
+        _ => true,
+    }
+}
+
+/// Adds to the recording of the search what a smaller number came to.
+fn note(search: &Path, connections: u64, report: &Report, directory: &Path) -> Result<(), Failure> {
+    let event = crate::domain::RunEvent::Confirmed {
+        connections: ConnCount::new(connections),
+        verdict: report.result.verdict,
+        hold_seconds: report.result.hold_seconds,
+        directory: directory
+            .file_name()
+            .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+        limit: report.limit.as_ref().map(|limit| limit.kind.to_string()),
+    };
+    record::add_event(search, caller(), event).map_err(|error| Failure::new(Exit::Failed, error))
+}
+
+/// Writes the report of the search anew, and tells what came of all.
+fn tell(directory: &Path, args: &LimitArgs, held: Option<u64>) -> Result<Exit, Failure> {
+    let report = report::write_all(directory, caller())
+        .map_err(|error| Failure::new(Exit::Failed, error))?;
+    let mut text = report::limit_text(&report);
+    let page = directory.join(REPORT);
+    text = format!("{text}report: {}\n", page.display());
+    output::print(&text)?;
+    let enough = args
+        .at_least
+        .as_deref()
+        .and_then(|count| scenario::read_count(count).ok())
+        .unwrap_or(0);
+    let good = held.is_some_and(|held| held > 0) && report_reaches(&report, enough);
+    Ok(if good { Exit::Done } else { Exit::Missed })
+}
+
+fn report_reaches(report: &Report, enough: u64) -> bool {
+    report
+        .limit
+        .as_ref()
+        .is_some_and(|limit| limit.connections >= enough)
+}
+
+/// Starts runs, one after the other.
+struct Runner<'a> {
+    results: &'a ResultsArgs,
+    quiet: bool,
+    interrupt: &'a Interrupt,
+}
+
+impl Runner<'_> {
+    /// Runs a scenario to its end. Returns how it ended, and its directory, where it came to have one.
+    fn run(&self, scenario: &Scenario) -> Result<(Exit, Option<PathBuf>), Failure> {
+        let text = scenario::to_yaml(scenario).context("cannot write the scenario")?;
+        let program = env::current_exe().context("cannot find the program itself")?;
+        let progress = if self.quiet {
+            ProgressChoice::None
+        } else {
+            self.results.progress
+        };
+        let mut command = Command::new(program);
+        command
+            .args(["run", "/dev/stdin", "--progress", progress.name()])
+            .arg("--results-dir")
+            .arg(&self.results.results_dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        if self.results.allow_host_settings {
+            command.arg("--allow-host-settings");
+        }
+        for (name, _) in env::vars_os() {
+            let known = name.to_string_lossy();
+            if known.starts_with("C1M_") && !KEPT_VARIABLES.contains(&known.as_ref()) {
+                command.env_remove(&name);
+            }
+        }
+        let mut child = command.spawn().context("cannot start a run")?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A run that ended before it read its scenario says why itself.
+            let _ = stdin.write_all(text.as_bytes());
+        }
+        let status = self.wait(&mut child)?;
+        let mut said = String::new();
+        if let Some(mut stdout) = child.stdout.take() {
+            std::io::Read::read_to_string(&mut stdout, &mut said)
+                .context("cannot read what a run said")?;
+        }
+        let exit = super::bench::exit_of(status.code());
+        let exit = if status.success() { Exit::Done } else { exit };
+        Ok((exit, directory_in(&said)))
+    }
+
+    /// Waits for the run. A signal that reached only this process is passed on: those of a terminal reach both.
+    fn wait(&self, child: &mut Child) -> Result<std::process::ExitStatus, Failure> {
+        let mut passed_on = false;
+        loop {
+            if let Some(status) = child.try_wait().context("cannot wait for a run")? {
+                return Ok(status);
+            }
+            if let Some(signal) = self.interrupt.signal()
+                && !passed_on
+                && (signal != SIGINT || !std::io::IsTerminal::is_terminal(&std::io::stdin()))
+            {
+                passed_on = true;
+                crate::provision::ask_to_end(child.id()).context("cannot end a run")?;
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+/// SIGINT, which a terminal sends to all processes in front.
+const SIGINT: i32 = 2;
+
+/// The directory in what a run says last: `report: PATH`, of the page or of the directory itself.
+fn directory_in(said: &str) -> Option<PathBuf> {
+    let path = said
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("report: "))?;
+    let path = PathBuf::from(path);
+    if path.is_dir() {
+        Some(path)
+    } else {
+        path.parent().map(Path::to_path_buf)
+    }
+}

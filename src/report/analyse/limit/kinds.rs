@@ -1,0 +1,294 @@
+//! What each kind of limit asks for: its evidence, a sentence each, or nothing.
+
+use super::Finding;
+use super::ages::Ages;
+use super::evidence::Evidence;
+use crate::domain::{Bytes, CgroupSample, ConnectFailure, GaveWay, Limit};
+use crate::report::number::{bytes, grouped, seconds};
+
+/// Descriptors that may be left in a table that is full: a server keeps some for what it needs beside connections.
+const FEW_DESCRIPTORS: u64 = 8;
+
+/// What logs say when a table of descriptors is full.
+const NO_DESCRIPTORS: [&str; 5] = [
+    "too many open files",
+    "emfile",
+    "enfile",
+    "errno 24",
+    "no file descriptors available",
+];
+
+/// What logs say when a server has as many connections as it wants.
+const ENOUGH: [&str; 9] = [
+    "worker_connections are not enough",
+    "max number of clients",
+    "too many clients",
+    "too many connections",
+    "maximum number of",
+    "max_connections",
+    "maxconn",
+    "connection limit",
+    "maximum connections",
+];
+
+/// What logs say when no thread or process can be made.
+const NO_THREADS: [&str; 6] = [
+    "can't start new thread",
+    "cannot create thread",
+    "pthread_create",
+    "could not fork",
+    "unable to create new native thread",
+    "fork: retry",
+];
+
+/// Seconds after which the end of a connection is noticed at the latest.
+const NOTICED_WITHIN: f64 = 1.0;
+
+/// Connections that have to end later than that, for a timeout.
+const FEWEST_LATER: u64 = 5;
+
+/// A core that is used more than this is full.
+const FULL_CORE: f64 = 0.9;
+
+/// A server that used less of a core did not lack processor time.
+const IDLE_CORE: f64 = 0.5;
+
+impl Evidence<'_> {
+    /// The group's limit killed one of its processes.
+    pub(super) fn memory(&self) -> Finding {
+        let groups = self.group();
+        let kills = |group: &&CgroupSample| group.oom_kills.present().copied();
+        let first = groups.first().and_then(kills).unwrap_or(0);
+        let last = groups.iter().filter_map(kills).max().unwrap_or(0);
+        let line = self.kernel_log().find(|message| {
+            let text = message.text.to_lowercase();
+            text.contains("killed process") && text.contains("memory cgroup")
+                || text.contains("memory cgroup out of memory")
+        });
+        if last <= first && line.is_none() {
+            return None;
+        }
+        let mut reasons = Vec::new();
+        if last > first {
+            reasons.push(format!(
+                "the kernel killed {} of its processes for the memory of their control group",
+                grouped(last - first)
+            ));
+        }
+        if let Some(group) = groups.last()
+            && let Limit::At(limit) = group.limit
+        {
+            let most = groups.iter().map(|group| group.charged).max();
+            reasons.push(format!(
+                "the group may have {}, and had {} at most in the samples",
+                bytes(limit.as_f64()),
+                bytes(most.unwrap_or(Bytes::ZERO).as_f64())
+            ));
+        }
+        reasons.extend(line.map(|message| format!("the kernel's log: `{}`", message.text)));
+        Some(reasons)
+    }
+
+    /// The guard stopped the ramp, or the kernel killed somebody for the machine's memory.
+    pub(super) fn machine_memory(&self) -> Finding {
+        if let Some(guard) = &self.story.guard {
+            return Some(vec![format!(
+                "the guard stopped the ramp: {}",
+                guard.reason
+            )]);
+        }
+        let line = self.kernel_log().find(|message| {
+            message
+                .text
+                .to_lowercase()
+                .contains("out of memory: killed")
+        })?;
+        Some(vec![format!("the kernel's log: `{}`", line.text)])
+    }
+
+    /// What failed is the clients' own.
+    pub(super) fn clients(&self) -> Finding {
+        let own = [
+            (ConnectFailure::NoPorts, "no source port was left"),
+            (
+                ConnectFailure::NoDescriptors,
+                "the clients' descriptor tables were full",
+            ),
+            (
+                ConnectFailure::NoMemory,
+                "the kernel had no memory for them",
+            ),
+            (ConnectFailure::NoFiles, "the machine had no file left"),
+        ];
+        let reasons: Vec<String> = own
+            .iter()
+            .filter_map(|(class, why)| {
+                let count = self.failed.get(class)?;
+                Some(format!("{} connects failed: {why}", grouped(*count)))
+            })
+            .collect();
+        (!reasons.is_empty()).then_some(reasons)
+    }
+
+    /// The table of connection tracking is full.
+    pub(super) fn conntrack(&self) -> Finding {
+        let line = self
+            .kernel_log()
+            .find(|message| message.text.contains("nf_conntrack: table full"))?;
+        Some(vec![format!("the kernel's log: `{}`", line.text)])
+    }
+
+    /// No thread or process could be made.
+    pub(super) fn threads(&self) -> Finding {
+        let line = self.line_with(&NO_THREADS)?;
+        let mut reasons = vec![format!("the server's log: `{line}`")];
+        if let Some(tree) = self.sample().and_then(Self::tree) {
+            reasons.push(format!(
+                "it had {} threads in {} processes, and {} connections",
+                grouped(tree.threads),
+                grouped(tree.processes),
+                grouped(self.accepted_peak)
+            ));
+        }
+        Some(reasons)
+    }
+
+    /// A process of it had no descriptor left.
+    pub(super) fn descriptors(&self) -> Finding {
+        let fullest = self.fullest();
+        let full = fullest.filter(|(open, limit, _)| open + FEW_DESCRIPTORS >= *limit);
+        let line = self.line_with(&NO_DESCRIPTORS);
+        if full.is_none() && line.is_none() {
+            return None;
+        }
+        let mut reasons = Vec::new();
+        if let Some((open, limit, pid)) = full.or(fullest) {
+            reasons.push(format!(
+                "process {pid} had {} of {} descriptors open (RLIMIT_NOFILE)",
+                grouped(open),
+                grouped(limit)
+            ));
+        }
+        reasons.extend(line.map(|line| format!("the server's log: `{line}`")));
+        reasons.extend(self.waiting());
+        Some(reasons)
+    }
+
+    /// All that ended had nearly the same age. Connections that were refused right after they were accepted never add up at
+    /// the server's end.
+    pub(super) fn idle_timeout(&self) -> Finding {
+        if self.accepted_peak * 2 < self.lost_count().min(self.established_peak) {
+            return None;
+        }
+        let ages = Ages::of(&self.story.opened, &self.lost)?;
+        if !ages.are_of_a_timeout() || !self.losses_go_on() {
+            return None;
+        }
+        Some(vec![
+            format!(
+                "{} connections ended at nearly the same age: half of them at {} or before, 80 % between {} and {}",
+                grouped(ages.lost),
+                seconds(ages.median),
+                seconds(ages.low),
+                seconds(ages.high)
+            ),
+            self.how_they_ended(),
+        ])
+    }
+
+    /// Whether connections ended still when none were opened any more. A server that has its maximum ends none then, and one
+    /// that ends idle connections goes on.
+    fn losses_go_on(&self) -> bool {
+        let Some((_, until)) = self.story.ramp() else {
+            return false;
+        };
+        let from = until + NOTICED_WITHIN;
+        let before = self
+            .lost
+            .iter()
+            .rev()
+            .find(|(at, _)| *at <= from)
+            .map_or(0, |(_, lost)| *lost);
+        self.lost_count() >= before + FEWEST_LATER
+    }
+
+    /// It refuses, closes at once, or leaves waiting what comes beyond a sharp number, and lacks nothing.
+    pub(super) fn own_maximum(&self) -> Finding {
+        let line = self.line_with(&ENOUGH);
+        let refused = self.lost_count() > 0 && self.server_lives();
+        let said = self.said();
+        let stopped = matches!(self.gave_way, Some(GaveWay::NotAccepted { .. }))
+            && self.cores().is_some_and(|cores| cores < IDLE_CORE);
+        if line.is_none() && !refused && !stopped {
+            return None;
+        }
+        let mut reasons = vec![format!(
+            "it never had more than {} connections",
+            grouped(self.accepted_peak)
+        )];
+        if refused {
+            reasons.push(self.how_they_ended());
+            reasons.extend(said);
+        }
+        if stopped {
+            reasons.extend(self.waiting());
+        }
+        reasons.extend(line.map(|line| format!("the server's log: `{line}`")));
+        reasons.extend(self.not_short());
+        Some(reasons)
+    }
+
+    /// It used a whole core and did not keep up.
+    pub(super) fn cpu(&self) -> Finding {
+        let cores = self.cores()?;
+        let behind = matches!(self.gave_way, Some(GaveWay::NotAccepted { .. }))
+            || self.failed.contains_key(&ConnectFailure::TimedOut);
+        if cores < FULL_CORE || !behind {
+            return None;
+        }
+        let mut reasons = vec![format!(
+            "its processes used {cores:.2} cores in the second before"
+        )];
+        reasons.extend(self.waiting());
+        Some(reasons)
+    }
+
+    /// Handshakes were dropped because an accept queue was full.
+    pub(super) fn listen_queue(&self) -> Finding {
+        let dropped = self.grown("ListenOverflows")?;
+        let mut reasons = vec![format!(
+            "the kernel dropped {} handshakes because the accept queue was full (ListenOverflows)",
+            grouped(dropped)
+        )];
+        if let Some(limit) = self.queue_limit() {
+            reasons.push(format!(
+                "the accept queue takes {} connections",
+                grouped(limit)
+            ));
+        }
+        if let Some(retried) = self.grown("TCPSynRetrans") {
+            reasons.push(format!(
+                "clients sent {} handshakes again",
+                grouped(retried)
+            ));
+        }
+        Some(reasons)
+    }
+
+    /// It ended.
+    pub(super) fn ended(&self) -> Finding {
+        let Some(GaveWay::ServerGone { how }) = &self.gave_way else {
+            return None;
+        };
+        let last: Vec<String> = self
+            .story
+            .output
+            .iter()
+            .rev()
+            .take(3)
+            .rev()
+            .map(|(_, text)| format!("it wrote: `{text}`"))
+            .collect();
+        Some(std::iter::once(how.clone()).chain(last).collect())
+    }
+}

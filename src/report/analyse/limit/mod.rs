@@ -1,0 +1,114 @@
+//! Which limit a server that is not the lab's own has met: each kind by evidence of its own. A guess without a counter, a
+//! line of a log or a sharp number is no evidence, and `unknown` is an answer.
+
+mod ages;
+mod cures;
+mod evidence;
+mod kinds;
+mod next;
+
+use crate::domain::{GaveWay, Phase, RunEvent, Sample};
+use crate::record::Recording;
+use crate::report::model::{Confirmation, LimitFinding, LimitKind};
+
+use super::story::Story;
+use evidence::Evidence;
+
+/// Seconds around the moment in which lines of logs belong to it.
+const NEAR_SECONDS: f64 = 3.0;
+
+/// Lines of the server's log that are shown.
+const MOST_LINES: usize = 8;
+
+/// What stopped the server from having more connections; nothing where nothing did, or the server is the lab's own.
+pub(super) fn limit(
+    recording: &Recording,
+    story: &Story,
+    samples: &[Sample],
+) -> Option<LimitFinding> {
+    let summary = recording.summary.present()?;
+    summary.subject()?;
+    let evidence = Evidence::gather(recording, story, samples)?;
+    let (kind, reasons) = kind(&evidence);
+    let connections = evidence.accepted_peak;
+    let program = evidence.program();
+    Some(LimitFinding {
+        cure: cures::cure(kind, program, &evidence),
+        next: (kind != LimitKind::TargetReached)
+            .then(|| next::next(kind, connections, &evidence))
+            .flatten(),
+        kind,
+        connections,
+        established: evidence.established_peak,
+        seen: evidence.gave_way.as_ref().map(ToString::to_string),
+        at_seconds: evidence.at,
+        evidence: reasons,
+        log: evidence.log_near(NEAR_SECONDS, MOST_LINES),
+        at_least: summary
+            .limit
+            .and_then(|limit| limit.at_least)
+            .map(crate::domain::ConnCount::count),
+        searched: summary.limit.is_some(),
+        confirmations: story.confirmed.iter().filter_map(confirmation).collect(),
+    })
+}
+
+fn confirmation(event: &RunEvent) -> Option<Confirmation> {
+    let RunEvent::Confirmed {
+        connections,
+        verdict,
+        hold_seconds,
+        directory,
+        limit,
+    } = event
+    else {
+        return None;
+    };
+    Some(Confirmation {
+        connections: connections.count(),
+        verdict: *verdict,
+        hold_seconds: *hold_seconds,
+        directory: directory.clone(),
+        limit: limit.clone(),
+    })
+}
+
+/// A kind with its evidence, a sentence each; nothing where the evidence is not there.
+type Finding = Option<Vec<String>>;
+
+/// Looks for the evidence of one kind.
+type Look<'a> = fn(&Evidence<'a>) -> Finding;
+
+/// The kinds in the order in which they explain others: a server that was killed for memory loses its connections too.
+fn kind<'a>(evidence: &Evidence<'a>) -> (LimitKind, Vec<String>) {
+    let kinds: [(LimitKind, Look<'a>); 11] = [
+        (LimitKind::Memory, Evidence::memory),
+        (LimitKind::MachineMemory, Evidence::machine_memory),
+        (LimitKind::Clients, Evidence::clients),
+        (LimitKind::Conntrack, Evidence::conntrack),
+        (LimitKind::Threads, Evidence::threads),
+        (LimitKind::Descriptors, Evidence::descriptors),
+        (LimitKind::IdleTimeout, Evidence::idle_timeout),
+        (LimitKind::OwnMaximum, Evidence::own_maximum),
+        (LimitKind::Cpu, Evidence::cpu),
+        (LimitKind::ListenQueue, Evidence::listen_queue),
+        (LimitKind::Ended, Evidence::ended),
+    ];
+    for (kind, look) in kinds {
+        if let Some(reasons) = look(evidence) {
+            return (kind, reasons);
+        }
+    }
+    match evidence.gave_way {
+        Some(GaveWay::Nothing) => (
+            LimitKind::TargetReached,
+            vec!["every connection that was asked for was accepted and stayed".to_owned()],
+        ),
+        _ => (LimitKind::Unknown, evidence.what_was_seen()),
+    }
+}
+
+/// Whether the run came as far as opening connections.
+fn ramped(story: &Story) -> bool {
+    story.began(Phase::Ramp).is_some()
+}

@@ -1,0 +1,85 @@
+//! Which limit comes next, once the one that was met is cured: what is known to bind, in numbers of connections.
+
+use super::evidence::Evidence;
+use crate::domain::{Limit, Mark};
+use crate::report::model::LimitKind;
+use crate::report::number::grouped;
+
+/// The least of the limits beyond `connections`, with its number; nothing where none is known.
+pub(super) fn next(kind: LimitKind, connections: u64, evidence: &Evidence<'_>) -> Option<String> {
+    let mut ahead: Vec<(u64, String)> = Vec::new();
+    if kind != LimitKind::Descriptors
+        && let Some((connections, what)) = evidence.descriptors_allow()
+    {
+        ahead.push((connections, what));
+    }
+    if let Some((connections, what)) = evidence.memory_allows() {
+        ahead.push((connections, what));
+    }
+    ahead.push(evidence.addresses_allow());
+    ahead
+        .into_iter()
+        .filter(|(number, _)| *number > connections)
+        .min_by_key(|(number, _)| *number)
+        .map(|(number, what)| format!("about {} connections: {what}", grouped(number)))
+}
+
+impl Evidence<'_> {
+    /// How many connections the descriptors of its processes allow.
+    pub(super) fn descriptors_allow(&self) -> Option<(u64, String)> {
+        let at = self.sample().and_then(Self::tree)?;
+        let open = at.descriptors.present().copied()?;
+        let Limit::At(limit) = at.fullest?.limit else {
+            return None;
+        };
+        // Those that it had before the first connection are for something else.
+        let before = self
+            .mark(Mark::Baseline)
+            .and_then(Self::tree)
+            .and_then(|tree| tree.descriptors.present().copied())
+            .unwrap_or(0);
+        let of_connections = open.saturating_sub(before);
+        // Processes that took no connection are not counted: only those that have some take more.
+        let takers = if of_connections == 0 {
+            1
+        } else {
+            of_connections.div_ceil(at.fullest?.open.max(1)).max(1)
+        };
+        let room = limit
+            .saturating_mul(takers)
+            .saturating_sub(before.min(limit / 2));
+        Some((
+            room,
+            format!(
+                "descriptors ({} of RLIMIT_NOFILE in each of {takers} process(es) that take connections)",
+                grouped(limit)
+            ),
+        ))
+    }
+
+    /// How many connections the machine's memory allows, by what one costs both ends here.
+    pub(super) fn memory_allows(&self) -> Option<(u64, String)> {
+        let each = self.summary.expected_bytes_per_connection;
+        let left = self.memory_left?;
+        if each <= 0.0 {
+            return None;
+        }
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a quotient of sizes
+        let fits = (left.as_f64() / each) as u64;
+        Some((
+            fits,
+            format!(
+                "memory of this machine, with the kernel's part of both ends alone ({each:.0} B each)"
+            ),
+        ))
+    }
+
+    /// How many connections the source addresses tell apart.
+    pub(super) fn addresses_allow(&self) -> (u64, String) {
+        let tuples = self.summary.four_tuples;
+        (
+            tuples.total(),
+            "source addresses and ports of the clients of this run".to_owned(),
+        )
+    }
+}
