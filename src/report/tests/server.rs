@@ -1,7 +1,9 @@
 //! A server that is not the lab's own: what is told of it, and what is said where its side was not seen.
 
 use super::close;
-use crate::domain::{Bytes, Figure, Reading, RunEvent, RunVerdict, Subject, Use, WorkerSpec};
+use crate::domain::{
+    Bytes, DescriptorUse, Figure, Reading, RunEvent, RunVerdict, Subject, Use, WorkerSpec,
+};
 use crate::record::Recording;
 use crate::report::staged::subject::{CPU_MICROS_EACH, PSS, REQUEST, of_subject};
 use crate::report::staged::{KERNEL_SERVER, SERVER_EACH, Staged};
@@ -122,6 +124,10 @@ fn pages_that_forked_processes_share_count_once() {
             panic!("one tree is staged");
         };
         let accepted = tree.descriptors.present().copied().unwrap_or(0) - 30;
+        tree.fullest = tree.fullest.map(|fullest| DescriptorUse {
+            open: 10,
+            ..fullest
+        });
         tree.processes += accepted;
         tree.threads += accepted;
         tree.proportional = Some(Reading::Present(PSS + Bytes::new(accepted * OWN)));
@@ -144,6 +150,8 @@ fn pages_that_forked_processes_share_count_once() {
     let sizing = sizing.present().expect("measured");
     assert!((sizing.user - OWN as f64).abs() < 0.01);
     assert!(matches!(sizing.user_by, UserBy::Difference { .. }));
+    let need = sizing.descriptors.present().expect("known");
+    assert_eq!((need.all(10_000), need.fullest(10_000)), (10_030, 10));
     assert!(markdown(&report, &[]).contains("1.00 threads for each connection"));
 }
 
