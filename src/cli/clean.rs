@@ -3,9 +3,9 @@
 
 use clap::Args;
 
-use super::restore::{notes, still_left};
+use super::recovery::{notes, say, still_left};
 use super::runtime_args::{RuntimeArgs, host_cannot};
-use super::{Exit, Failure, output};
+use super::{Exit, Failure};
 use crate::host::{self, Lock, Runtime};
 use crate::provision::docker::{self, SweepImages};
 use crate::provision::{self, ProvisionError, Unsure};
@@ -202,20 +202,4 @@ impl Survey {
         };
         Err(Failure::new(Exit::HostChanged, lines.join("\n")).with_hint(Some(hint)))
     }
-}
-
-/// Writes lines to stdout, or `otherwise` where there are none.
-pub(super) fn say(lines: &[String], before: &str, otherwise: &str) -> Result<Exit, Failure> {
-    let mut text = String::new();
-    for line in lines {
-        text.push_str(before);
-        text.push_str(line);
-        text.push('\n');
-    }
-    if text.is_empty() && !otherwise.is_empty() {
-        text.push_str(otherwise);
-        text.push('\n');
-    }
-    output::print(&text)?;
-    Ok(Exit::Done)
 }

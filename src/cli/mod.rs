@@ -21,6 +21,7 @@ mod pipeline;
 mod plan;
 mod progress;
 mod protocol_args;
+mod recovery;
 mod report;
 mod restore;
 mod run;

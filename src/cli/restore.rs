@@ -2,10 +2,10 @@
 
 use clap::Args;
 
-use super::clean::say;
+use super::recovery::{notes, say, still_left};
 use super::runtime_args::{RuntimeArgs, host_cannot};
 use super::{Exit, Failure};
-use crate::host::{self, Recovery};
+use crate::host;
 use crate::provision;
 
 /// Puts back the settings of the host that a crashed run has changed. Every run does so by itself at its end, and every
@@ -37,26 +37,4 @@ pub(super) fn run(args: &RestoreArgs) -> Result<Exit, Failure> {
     say(&notes(&recovery)?, "", "nothing to restore")?;
     still_left(&recovery)?;
     Ok(Exit::Done)
-}
-
-/// What was done, a line each; a failure where a live run forbids to do anything.
-pub(super) fn notes(recovery: &Recovery) -> Result<Vec<String>, Failure> {
-    match recovery {
-        Recovery::LiveRun(who) => Err(Failure::new(
-            Exit::HostCannot,
-            format!("{who}; nothing was touched"),
-        )),
-        Recovery::Done(_) => Ok(recovery.notes()),
-    }
-}
-
-/// A failure where something of ours is still on the host.
-pub(super) fn still_left(recovery: &Recovery) -> Result<(), Failure> {
-    if recovery.leaves_something() {
-        return Err(
-            Failure::new(Exit::HostChanged, "the host is still changed, see above")
-                .with_hint(Some("as the user who ran it: c1m restore")),
-        );
-    }
-    Ok(())
 }

@@ -124,6 +124,15 @@ pub struct DescriptorFacts {
     pub threads_max: Reading<u64>,
 }
 
+impl DescriptorFacts {
+    /// The limit that bounds each descriptor table of a worker, in descriptors. Without a limit nothing bounds it but
+    /// numbers.
+    #[must_use]
+    pub fn table_limit(&self) -> u64 {
+        self.hard.bound().unwrap_or(u64::MAX)
+    }
+}
+
 /// Where sizes of kernel objects come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

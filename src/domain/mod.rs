@@ -25,6 +25,7 @@ mod subject;
 mod summary;
 mod task;
 mod text;
+mod verdict;
 mod worker;
 
 pub use address::{FourTuples, PORTS_PER_SOURCE, PortRange, PortRangeError, Shard};
@@ -59,8 +60,8 @@ pub use quantity::{Bytes, Limit, Pages};
 pub use reading::{Gap, Reading};
 pub use result::{
     AttributionRow, Connections, MemoryBasis, MemoryResult, MemorySide, PerConnection, Proof,
-    RampResult, RowSource, RunResult, RunVerdict, ServerResult, SettingResult, ThresholdKind,
-    ThresholdResult, Unanswered,
+    RampResult, RowSource, RunResult, ServerResult, SettingResult, ThresholdKind, ThresholdResult,
+    Unanswered,
 };
 pub use sample::{
     CgroupSample, ConntrackSample, CpuTicks, KernelMessage, MemInfo, NamespaceSample,
@@ -75,6 +76,7 @@ pub use subject::{
 pub use summary::{RunSummary, Threshold, WorkerSummary};
 pub use task::{Load, Task, VerifyReport, WrongAnswer};
 pub use text::{ByteText, LONGEST_TEXT, Piece, Template, TextError};
+pub use verdict::RunVerdict;
 pub use worker::{
     ClientSpec, Counters, FailureNote, Keepalive, LatencyCounts, LossNote, PlannedWorker,
     ServerSpec, WorkerSpec,

@@ -1,7 +1,6 @@
 //! What connections cost in memory: the kernel's objects on either side, by their sizes on the running kernel, and our own
 //! state. Object by object as counted in `/proc/slabinfo` on Linux 6.12 and 6.18 with up to 200,000 connections.
 
-use super::budget::table_limit;
 use crate::domain::socket_objects::{ADDRESS_BUCKET, OWNED, PORT_BUCKET, QUEUED, SOCKET, WATCHED};
 use crate::domain::{Bytes, DescriptorTables, HostFacts, MemoryFacts, ObjectSizes, table_size};
 use crate::scenario::Scenario;
@@ -136,7 +135,7 @@ fn descriptor_slots(scenario: &Scenario, facts: &HostFacts) -> f64 {
     const SLOT: f64 = 8.375;
     let waste = match scenario.descriptor_tables {
         DescriptorTables::Many => {
-            let size = table_size(table_limit(facts)).max(1);
+            let size = table_size(facts.descriptors.table_limit()).max(1);
             size.next_power_of_two() as f64 / size as f64
         }
         // Nearly twice as many slots as descriptors, at worst.

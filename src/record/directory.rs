@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 
-use super::folder::Owner;
+use super::owner::Owner;
 
 /// An open directory. Clones are the same one.
 #[derive(Debug, Clone)]

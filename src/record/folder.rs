@@ -9,15 +9,7 @@ use serde::Serialize;
 
 use super::directory::Directory;
 use super::error::RecordError;
-
-/// Whom files are given to, when a run under sudo writes for the user who called it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Owner {
-    /// The user.
-    pub uid: u32,
-    /// The group.
-    pub gid: u32,
-}
+use super::owner::Owner;
 
 /// A run directory as a place for documents.
 #[derive(Debug, Clone)]

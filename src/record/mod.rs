@@ -7,14 +7,16 @@ mod folder;
 mod layout;
 mod legacy;
 mod lines;
+mod owner;
 mod read;
 mod write;
 
 pub use error::RecordError;
-pub use folder::{Folder, Owner};
+pub use folder::Folder;
 pub use layout::{
     CHARTS, EVENTS, FACTS, LATEST, PLAN, REPORT, RESULT, RUN, RunIdentity, SAMPLES, SCENARIO,
     SCHEMA_VERSION, SUMMARY, WORKERS, directory_name, worker_log,
 };
+pub use owner::Owner;
 pub use read::{Recording, read};
 pub use write::{RunDir, add_event};

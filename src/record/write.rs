@@ -10,12 +10,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::error::RecordError;
-use super::folder::{Folder, Owner};
+use super::folder::Folder;
 use super::layout::{
     CHARTS, EVENTS, LATEST, RUN, RunIdentity, SAMPLES, SCHEMA_VERSION, WORKERS, directory_name,
     worker_log,
 };
 use super::lines::LineFile;
+use super::owner::Owner;
 use crate::domain::{Envelope, RunEvent, RunId, Sample, WorkerId};
 
 /// Space that is held back from the beginning and let go when the disk is full, so that the report of a run that filled

@@ -75,7 +75,7 @@ pub(super) struct Conductor<'a> {
     pub(super) ramp_took: Duration,
     pub(super) lost_noticed: ConnCount,
     /// What the ramp sees of a server that is not the lab's own.
-    pub(super) watch: Option<super::limit::Watch>,
+    pub(super) watch: Option<super::watch::Watch>,
     /// Files that the server writes its log to, with the length up to which they are known.
     pub(super) server_logs: Vec<(std::path::PathBuf, u64)>,
     /// Whether it was recorded that something gave way.

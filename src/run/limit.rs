@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::conductor::Conductor;
-use super::pace::Pace;
+use super::watch::Watch;
 use crate::control::Command;
 use crate::domain::{ConnCount, GaveWay, RunEvent};
 
@@ -21,55 +21,6 @@ const ACCEPTS_NO_MORE_IN_RUN: Duration = Duration::from_secs(15);
 const MOST_BYTES_OF_LOG: u64 = 64 * 1024;
 const MOST_LINES_OF_LOG: usize = 20;
 const LONGEST_LINE: usize = 500;
-
-/// The server's end has to have fewer connections for this long, because both ends are counted at different moments.
-const MISSING_FOR: Duration = Duration::from_millis(600);
-
-/// What the ramp has seen of the server so far.
-#[derive(Debug)]
-pub(super) struct Watch {
-    pace: Pace,
-    /// Whether nobody has said how fast connections are to be opened.
-    paced: bool,
-    accepted: ConnCount,
-    moved: Instant,
-    told: f64,
-    /// Since when the server's end has clearly fewer connections than the clients'.
-    missing: Option<Instant>,
-}
-
-impl Watch {
-    /// For accept queues of this length.
-    fn new(queue_limit: u64, paced: bool) -> Self {
-        let now = Instant::now();
-        Self {
-            pace: Pace::new(queue_limit, now),
-            paced,
-            accepted: ConnCount::ZERO,
-            moved: now,
-            told: f64::NAN,
-            missing: None,
-        }
-    }
-
-    /// The clients hold so many connections, and the server's end has so many sockets.
-    fn note_missing(&mut self, open: ConnCount, seen: Option<u64>, now: Instant) {
-        let Some(seen) = seen else { return };
-        // The two are counted at different moments.
-        let allowed = (open.count() / 20).max(100);
-        if seen + allowed < open.count() {
-            self.missing.get_or_insert(now);
-        } else {
-            self.missing = None;
-        }
-    }
-
-    /// Whether connections have ended that the clients have not noticed yet: they look for that once a second.
-    fn ended_unnoticed(&self, now: Instant) -> bool {
-        self.missing
-            .is_some_and(|since| now.saturating_duration_since(since) >= MISSING_FOR)
-    }
-}
 
 impl Conductor<'_> {
     /// Begins to watch the server, where it is not the lab's own.

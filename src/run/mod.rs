@@ -13,6 +13,7 @@ mod ramp;
 mod setup;
 mod teardown;
 mod verify;
+mod watch;
 mod workers;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -10,6 +10,7 @@ mod model;
 mod protocol;
 mod quantity;
 mod raw;
+mod raw_settings;
 mod resolve;
 mod schema;
 mod server;

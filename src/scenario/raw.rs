@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::quantity::{
-    BytesText, CountText, DurationText, RateText, SettingText, Switch, TemplateText,
-};
+use super::quantity::{BytesText, CountText, DurationText, RateText, Switch, TemplateText};
+use super::raw_settings::RawSettings;
 use crate::domain::{
     DescriptorTables, EngineKind, PortChoice, RemainingOnLoss, ReportFormat, Service,
 };
@@ -381,36 +380,6 @@ pub(super) struct RawPaced {
     /// A planned rate of exchanges over all clients, such as `5000/s`: latency counts from the planned moment of each.
     /// Default: a closed loop, in which the next exchange begins when another one is over.
     pub(super) rate: Option<RateText>,
-}
-
-/// Kernel settings, apart by what they bind. Each value is exact, or `{at_least: N}`, which leaves a larger value alone.
-#[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawSettings {
-    /// Settings of each network namespace of the lab; they vanish with it.
-    #[schemars(schema_with = "super::settings::namespace_schema")]
-    pub(super) namespace: BTreeMap<String, RawSetting>,
-    /// Settings of the whole machine; written through the journal and put back afterwards.
-    #[schemars(schema_with = "super::settings::host_schema")]
-    pub(super) host: BTreeMap<String, RawSetting>,
-}
-
-/// The wanted value of a setting.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub(super) enum RawSetting {
-    /// Exactly this; several fields are separated by spaces.
-    Exactly(SettingText),
-    /// At least this.
-    AtLeast(RawAtLeast),
-}
-
-/// A lower bound.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawAtLeast {
-    /// A larger value is left alone.
-    pub(super) at_least: CountText,
 }
 
 /// A bound on a figure, in the figure's own unit.

@@ -7,9 +7,9 @@ use super::contradiction::Contradiction;
 use super::groups::{DEFAULT_CLIENT_HOSTS, capacity, check_size, groups, too_few_four_tuples};
 use super::protocol::{check_protocol, default_protocol, protocol};
 use super::raw::{
-    RawBound, RawLimit, RawNetwork, RawPlace, RawRamp, RawScenario, RawSetting, RawVerify,
-    RawVerifyName,
+    RawBound, RawLimit, RawNetwork, RawPlace, RawRamp, RawScenario, RawVerify, RawVerifyName,
 };
+use super::raw_settings::RawSetting;
 use super::server::{check_service, keepalive, server, targets_per_address, with_queue};
 use super::suggest::did_you_mean;
 use super::{NetworkWish, PlaceWish, Ramp, Scenario, ServerPart};

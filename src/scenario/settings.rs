@@ -3,10 +3,6 @@
 //!
 //! Source: `net/ipv4/sysctl_net_ipv4.c`, `net/core/sysctl_net_core.c` of Linux 6.18, tried in a fresh network namespace.
 
-use schemars::{Schema, SchemaGenerator, json_schema};
-use serde_json::{Map, Value};
-
-use super::raw::RawSetting;
 use super::suggest::did_you_mean;
 use crate::domain::SettingScope;
 
@@ -106,27 +102,6 @@ pub const KNOWN_SETTINGS: &[KnownSetting] = &[
 #[must_use]
 pub fn known_setting(key: &str) -> Option<&'static KnownSetting> {
     KNOWN_SETTINGS.iter().find(|known| known.key == key)
-}
-
-/// The schema of the map of settings of `scope`: the known keys, each with its value.
-fn map_schema(generator: &mut SchemaGenerator, scope: SettingScope) -> Schema {
-    let value = generator.subschema_for::<RawSetting>();
-    let keys: Map<String, Value> = KNOWN_SETTINGS
-        .iter()
-        .filter(|known| known.scope == scope)
-        .map(|known| (known.key.to_owned(), value.clone().to_value()))
-        .collect();
-    json_schema!({ "type": "object", "properties": keys, "additionalProperties": false })
-}
-
-/// The schema of `settings.namespace`.
-pub(super) fn namespace_schema(generator: &mut SchemaGenerator) -> Schema {
-    map_schema(generator, SettingScope::Namespace)
-}
-
-/// The schema of `settings.host`.
-pub(super) fn host_schema(generator: &mut SchemaGenerator) -> Schema {
-    map_schema(generator, SettingScope::Host)
 }
 
 /// What is wrong with the unknown key at the end of `path`, and what to do; nothing when it is no setting.

@@ -5,12 +5,13 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::client::Connections;
+use super::connections::Connections;
+use super::handshakes::{Handshake, Handshakes};
 use crate::domain::ConnectFailure;
 use crate::engine::client::{AFTER_STOP, Slot};
 use crate::engine::source::{Attempt, Source};
 use crate::kernel::sys::fdtable::Descriptor;
-use crate::kernel::sys::poll::{Interest, PollEntry, PollTimeout, poll};
+use crate::kernel::sys::poll::{PollTimeout, poll};
 use crate::kernel::sys::socket::{self, Connecting};
 
 /// The part of the handshakes under way that may begin before these are looked at again. A look costs the more the more of
@@ -19,51 +20,6 @@ const LOOK_PART: usize = 8;
 
 /// How long one look waits at most, so that orders are heard.
 const LISTEN_EVERY: Duration = Duration::from_millis(50);
-
-/// Handshakes under way. The two lists have the same order.
-#[derive(Debug)]
-pub(in crate::engine) struct Handshakes {
-    entries: Vec<PollEntry>,
-    begun: Vec<Handshake>,
-    window: usize,
-}
-
-/// A handshake under way.
-#[derive(Debug, Clone, Copy)]
-struct Handshake {
-    attempt: Attempt,
-    /// From when its latency counts: when connect(2) was called, or when it was due where there is a plan.
-    start: Instant,
-    /// When it counts as timed out.
-    deadline: Instant,
-}
-
-impl Handshakes {
-    /// For at most `window` handshakes at once.
-    pub(super) fn new(window: usize) -> Self {
-        let window = window.max(1);
-        Self {
-            entries: Vec::with_capacity(window),
-            begun: Vec::with_capacity(window),
-            window,
-        }
-    }
-
-    fn count(&self) -> usize {
-        self.begun.len()
-    }
-
-    fn push(&mut self, socket: Descriptor, handshake: Handshake) {
-        self.entries
-            .push(PollEntry::new(socket, Interest::Writable));
-        self.begun.push(handshake);
-    }
-
-    fn remove(&mut self, place: usize) {
-        self.entries.swap_remove(place);
-        self.begun.swap_remove(place);
-    }
-}
 
 /// One table's part of the ramp.
 pub(super) struct Dialer<'a, 'b> {

@@ -9,7 +9,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::buffers::{Buffers, Talk};
-use super::client::Connections;
+use super::connections::Connections;
 use crate::domain::LossReason;
 use crate::engine::pasts::Pasts;
 use crate::engine::round::{Findings, Round, STALL, TICK, chosen};

@@ -2,17 +2,19 @@
 //! is a number in a dense table, its port is arithmetic, and epoll gives the number back.
 
 mod buffers;
-mod client;
 mod connect;
+mod connections;
 mod exchange;
+mod handshakes;
 mod server;
 mod sweep;
+mod tend;
 
 use super::client::{ClientEngine, ExchangeWindow};
 use super::server::ServerEngine;
 use crate::domain::EngineKind;
 
-use connect::Handshakes;
+use handshakes::Handshakes;
 
 /// Stack of a table's thread, in bytes. Only the pages that are touched count: three, with the buffers that lie there.
 const STACK: usize = 128 * 1024;
@@ -41,5 +43,5 @@ pub(super) static CLIENT: ClientEngine<Handshakes> = ClientEngine {
         }
     },
     buffers: Handshakes::new,
-    tend: client::tend,
+    tend: tend::tend,
 };

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::check;
-use super::fdtable::Descriptor;
+use super::descriptor::Descriptor;
 
 /// What an event may say. The bits of `EPOLL_EVENTS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::sync::MutexGuard;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::fdtable::Descriptor;
+use super::descriptor::Descriptor;
 
 /// An eventfd and its owner.
 ///

@@ -1,78 +1,14 @@
 //! Descriptor tables: a thread may have one of its own, and `RLIMIT_NOFILE` bounds each table, not the process.
 //! `close_range(2)` with `CLOSE_RANGE_UNSHARE` (Linux 5.9), else `unshare(2)` with `CLONE_FILES`.
 
-use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::MutexGuard;
 use std::thread::{self, JoinHandle};
 
 use super::check;
-
-/// The number of a descriptor in the table of the calling thread.
-///
-/// It is a number and owns nothing: a table of a million sockets keeps no object for each. Using a number that is not open
-/// is an error of the kernel (EBADF), never a fault of memory. Closing by number takes an [`OwnTable`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(transparent)]
-pub struct Descriptor(RawFd);
-
-impl Descriptor {
-    /// Standard input, which every table has.
-    pub const STDIN: Self = Self(0);
-
-    /// The first number behind the standard streams: what a table of one's own keeps begins here.
-    pub const FIRST_OWN: Self = Self(3);
-
-    /// The descriptor with this number.
-    #[must_use]
-    pub const fn from_number(number: RawFd) -> Self {
-        Self(number)
-    }
-
-    /// Its number.
-    #[must_use]
-    pub const fn number(self) -> RawFd {
-        self.0
-    }
-
-    /// Its number, as a position in a list. Nothing for a negative one.
-    #[must_use]
-    pub fn position(self) -> Option<usize> {
-        usize::try_from(self.0).ok()
-    }
-
-    /// The next number.
-    #[must_use]
-    pub const fn next(self) -> Self {
-        Self(self.0 + 1)
-    }
-
-    /// Every number from this one up to `end`, without `end`.
-    pub fn up_to(self, end: Self) -> impl Iterator<Item = Self> + use<> {
-        (self.0..end.0).map(Self)
-    }
-
-    /// Borrowed for one call of the calling thread. Nothing for a negative number, which no descriptor has.
-    pub(super) fn borrow<'a>(self) -> Option<BorrowedFd<'a>> {
-        // SAFETY: the number is not negative. Callers in this folder keep the borrow for one system call, in the thread in
-        // whose table the number stands. A number that is not open gives EBADF.
-        (self.0 >= 0).then(|| unsafe { BorrowedFd::borrow_raw(self.0) })
-    }
-}
-
-impl fmt::Display for Descriptor {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(out)
-    }
-}
-
-impl<T: AsRawFd> From<&T> for Descriptor {
-    fn from(owner: &T) -> Self {
-        Self(owner.as_raw_fd())
-    }
-}
+pub use super::descriptor::Descriptor;
 
 /// The right to close by number in a descriptor table that only the thread with this value and the threads that it starts
 /// have. Only [`spawn`] makes one, so none exists for the table of the process, where owners of descriptors live.
@@ -102,8 +38,9 @@ impl OwnTable {
     }
 
     /// What was kept, in the order in which it was named.
+    #[must_use]
     pub fn kept(&self) -> impl DoubleEndedIterator<Item = Descriptor> + use<> {
-        (Descriptor::FIRST_OWN.0..self.first_free.0).map(Descriptor)
+        Descriptor::FIRST_OWN.up_to(self.first_free)
     }
 
     /// Closes a number. What close(2) returns says nothing that a caller could act on: the number is free in any case.
@@ -124,7 +61,7 @@ impl OwnTable {
     /// # Errors
     /// When the kernel has no `close_range(2)` and the limit cannot be read.
     pub fn close_all(&self) -> io::Result<()> {
-        close_range(Descriptor::FIRST_OWN.0, CloseRange::Only)
+        close_range(Descriptor::FIRST_OWN.number(), CloseRange::Only)
     }
 }
 
@@ -155,14 +92,14 @@ pub fn spawn(
 
 /// Gives the calling thread a table of its own. Returns the first free number.
 fn unshare(keep: &[Descriptor]) -> io::Result<Descriptor> {
-    let first = Descriptor::FIRST_OWN.0;
+    let first = Descriptor::FIRST_OWN.number();
     if keep.is_empty() {
         close_range(first, CloseRange::AndUnshare)?;
         return Ok(Descriptor::FIRST_OWN);
     }
     close_range(RawFd::MAX, CloseRange::AndUnshare)?;
     // What is to be kept may itself lie where it is to go: all of it is moved up first, out of the way.
-    let free = keep.iter().map(|kept| kept.0).max().unwrap_or(first) + 1;
+    let free = keep.iter().map(|kept| kept.number()).max().unwrap_or(first) + 1;
     let above = free.max(first + RawFd::try_from(keep.len()).unwrap_or(0));
     let mut moved = Vec::with_capacity(keep.len());
     for kept in keep {
@@ -171,11 +108,11 @@ fn unshare(keep: &[Descriptor]) -> io::Result<Descriptor> {
     let mut next = first;
     for from in moved {
         // SAFETY: dup2 takes two numbers and touches no memory of ours. The table is this thread's own.
-        check(unsafe { libc::dup2(from.0, next) })?;
+        check(unsafe { libc::dup2(from.number(), next) })?;
         next += 1;
     }
     close_range(next, CloseRange::Only)?;
-    Ok(Descriptor(next))
+    Ok(Descriptor::from_number(next))
 }
 
 /// Makes the calling thread's table large enough for numbers below `size`, once. A table that grows by itself doubles
@@ -196,14 +133,14 @@ pub fn grow(size: u32) -> io::Result<()> {
 pub fn duplicate(descriptor: Descriptor) -> io::Result<OwnedFd> {
     let copy = duplicate_from(descriptor, 0)?;
     // SAFETY: the kernel has just made this number for us, and nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(copy.0) })
+    Ok(unsafe { OwnedFd::from_raw_fd(copy.number()) })
 }
 
 /// Closes a number that the caller has just made or that stands in a table of its own.
 fn close(descriptor: Descriptor) {
     // SAFETY: close takes a number and touches no memory of ours. Callers are in this file: they close what they made
     // themselves, or have an `OwnTable`, whose documentation says whose the numbers are.
-    unsafe { libc::close(descriptor.0) };
+    unsafe { libc::close(descriptor.number()) };
 }
 
 /// What `close_range(2)` is to do besides closing.
@@ -243,7 +180,7 @@ fn close_range(first: RawFd, how: CloseRange) -> io::Result<()> {
 fn close_one_by_one(first: libc::c_uint) -> io::Result<()> {
     let limit = super::rlimit::descriptors()?.soft;
     for number in u64::from(first)..limit {
-        close(Descriptor(
+        close(Descriptor::from_number(
             RawFd::try_from(number).map_err(io::Error::other)?,
         ));
     }
@@ -252,7 +189,8 @@ fn close_one_by_one(first: libc::c_uint) -> io::Result<()> {
 
 fn duplicate_from(descriptor: Descriptor, lowest: RawFd) -> io::Result<Descriptor> {
     // SAFETY: fcntl with F_DUPFD_CLOEXEC takes numbers only and touches no memory of ours.
-    check(unsafe { libc::fcntl(descriptor.0, libc::F_DUPFD_CLOEXEC, lowest) }).map(Descriptor)
+    check(unsafe { libc::fcntl(descriptor.number(), libc::F_DUPFD_CLOEXEC, lowest) })
+        .map(Descriptor::from_number)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 pub mod allocator;
 pub mod capability;
+pub mod descriptor;
 pub mod epoll;
 pub mod eventfd;
 pub mod fdtable;

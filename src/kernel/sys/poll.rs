@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::check;
-use super::fdtable::Descriptor;
+use super::descriptor::Descriptor;
 
 /// A descriptor to look at, and what was found.
 #[derive(Clone, Copy)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use super::check;
-use super::fdtable::Descriptor;
+use super::descriptor::Descriptor;
 use crate::domain::{Keepalive, PortRange};
 
 /// An address as the kernel takes it, made once and used for many connections.

@@ -1,6 +1,6 @@
 //! Limits on descriptors, files, watches and threads.
 
-use super::{Checked, Ground, OTHER_FILES, OTHER_THREADS, table_limit};
+use super::{Checked, Ground, OTHER_FILES, OTHER_THREADS};
 use crate::domain::{
     Binding, BudgetRow, DescriptorTables, Limit, PlaceMaking, RESERVED_DESCRIPTORS,
     connections_per_table,
@@ -157,7 +157,7 @@ impl Ground<'_> {
                 note: String::new(),
             },
             fits: limit.map_or(u64::MAX, |limit| {
-                let each = connections_per_table(table_limit(self.facts));
+                let each = connections_per_table(self.facts.descriptors.table_limit());
                 (limit.saturating_sub(OTHER_THREADS) / 2).saturating_mul(each)
             }),
             cure: "raise the hard limit of descriptors (ulimit -Hn), so that fewer tables are needed, or kernel.threads-max".to_owned(),

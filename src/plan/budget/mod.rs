@@ -15,11 +15,6 @@ use crate::scenario::Scenario;
 
 pub(super) use network::Tracking;
 
-/// The limit that bounds each descriptor table.
-pub(super) fn table_limit(facts: &HostFacts) -> u64 {
-    facts.descriptors.hard.bound().unwrap_or(u64::MAX)
-}
-
 /// Threads of a run that hold no table: runner, observer, readers.
 const OTHER_THREADS: u64 = 64;
 
@@ -123,7 +118,7 @@ impl Ground<'_> {
         let clients = self.layout.clients.len() as u64;
         match self.scenario.descriptor_tables {
             DescriptorTables::Many => {
-                let limit = table_limit(self.facts);
+                let limit = self.facts.descriptors.table_limit();
                 tables_for(self.accepted_by_worker(n), limit)
                     + clients * tables_for(n.div_ceil(clients.max(1)), limit)
             }

@@ -7,8 +7,8 @@ use crate::domain::{
     VerifyShare, WorkerId, WorkerSpec, verify_of,
 };
 
-use super::outcome::proof;
 use super::processor;
+use super::proof::proof;
 use super::story::Story;
 use crate::report::model::{Account, MemoryDetail, Slope};
 use crate::report::number::{bytes_each, figure, grouped, percent, seconds};

@@ -8,6 +8,7 @@ mod limits;
 mod memory;
 mod outcome;
 mod processor;
+mod proof;
 mod series;
 mod server;
 mod sizing;

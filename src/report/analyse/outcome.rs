@@ -6,11 +6,12 @@ use crate::domain::{
     Bound, ConnCount, Connections, Ends, LossReason, Phase, Proof, RampResult, Reading,
     RestoreOutcome, Role, RunResult, RunSummary, RunVerdict, ServerResult, SettingResult,
     SettingScope, TcpState, Threshold, ThresholdKind, ThresholdResult, Unanswered, VerifyReport,
-    VerifyShare, WorkerId, WorkerSpec, WrongAnswer, verify_of,
+    WorkerId, WorkerSpec, WrongAnswer,
 };
 use crate::record::Recording;
 
 use super::memory::memory_result;
+use super::proof::proof;
 use super::story::Story;
 use super::verdict::{Evidence, verdict};
 use crate::report::model::{LatencySummary, MemoryDetail, Moment, ServerDetail, Slope};
@@ -251,19 +252,6 @@ fn unanswered(story: &Story) -> Vec<Unanswered> {
                 .collect(),
         })
         .collect()
-}
-
-/// How far the plan has connections proved. A server that does not read gives no echo back.
-pub(super) fn proof(plan: &RunSummary) -> Proof {
-    let answers = plan
-        .workers_of(Role::Server)
-        .any(|worker| worker.planned.spec.answers());
-    match verify_of(&plan.stages) {
-        _ if !answers => Proof::None,
-        VerifyShare::All => Proof::All,
-        VerifyShare::None => Proof::None,
-        VerifyShare::Sample(_) => Proof::Sample,
-    }
 }
 
 /// Seconds that connections were held at the target, as the phase says, or until the recording stops.

@@ -5,7 +5,7 @@ use crate::domain::{
     ThresholdKind, ThresholdResult, VerifyReport, VerifyShare, WorkerId, hold_of, verify_of,
 };
 
-use super::outcome::proof;
+use super::proof::proof;
 use super::story::Story;
 use crate::report::model::MemoryDetail;
 use crate::report::number::{grouped, seconds, with_unit};

@@ -3,11 +3,12 @@
 
 use crate::domain::{Reading, RowSource, SizeSource, SlabCache};
 
+use super::closing;
 use super::counts::{Counts, Expected, is_bind_bucket, kinds};
+use super::ground::Ground;
 use super::tables::{self, Tables};
 use super::vectors::{Vectors, is_charged, slots_by_share};
-use super::{Known, Span, closing};
-use crate::report::model::{AccountRow, Part, ProcessRow};
+use crate::report::model::{AccountRow, ProcessRow};
 
 /// Objects below this number per connection are not of the connections: the largest share of one source address is 1/16.
 const FEWEST_PER_CONNECTION: f64 = 0.02;
@@ -18,15 +19,6 @@ const CLOSE: f64 = 0.02;
 /// Bytes that a charged object's entry in a vector takes at most, where vectors are not counted: 8, and what a vector's cache
 /// is larger than the vector.
 const ENTRY_AT_MOST: f64 = 10.0;
-
-/// What the account is built from.
-pub(super) struct Ground<'a> {
-    pub(super) span: &'a Span<'a>,
-    pub(super) known: Known<'a>,
-    pub(super) parts: &'a [Part],
-    pub(super) counts: &'a Reading<Counts>,
-    pub(super) processes: &'a [ProcessRow],
-}
 
 /// The rows, and what none of them explains.
 pub(super) struct Built {

@@ -6,6 +6,7 @@ mod certainty;
 mod closing;
 mod counts;
 mod figures;
+mod ground;
 mod tables;
 mod vectors;
 mod workers;
@@ -53,7 +54,7 @@ pub(super) fn detail(span: &Span<'_>, known: Known<'_>) -> Reading<MemoryDetail>
     let residual = closing::residual(free_drop, &parts, &per_cpu_free);
     let counts = counts::of(span, known);
     let processes = workers::processes(span, known.story);
-    let built = account::build(&account::Ground {
+    let built = account::build(&ground::Ground {
         span,
         known,
         parts: &parts,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::domain::{DescriptorTables, PlaceMaking, RowSource, RunSummary, WorkerId, WorkerSpec};
 
 use super::Span;
-use super::account::Ground;
+use super::ground::Ground;
 use crate::report::analyse::server::tree;
 use crate::report::model::AccountRow;
 

@@ -1,17 +1,15 @@
-//! One table's thread of the client: it opens its part of the connections, holds them, notices losses, carries out tasks,
-//! and drains.
+//! The connections of one table, while they are held: losses are noticed and tasks carried out.
 
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
-use super::connect::{Dialer, Handshakes};
+use super::handshakes::Handshakes;
 use super::sweep::{SWEEP_EVERY, SWEEP_SOON, sweep};
 use crate::domain::{LossReason, WrongAnswer};
-use crate::engine::client::{ClientCore, ClientThread, Slot, last_words};
+use crate::engine::client::{ClientCore, last_words};
 use crate::engine::counters::TableCounters;
 use crate::engine::orders::Order;
 use crate::engine::pasts::Pasts;
-use crate::engine::pool::PoolGuard;
 use crate::kernel::sys::fdtable::{Descriptor, OwnTable};
 use crate::kernel::sys::socket;
 
@@ -26,33 +24,9 @@ pub(super) struct Connections<'a> {
     pub(super) end: Descriptor,
 }
 
-/// The work of one thread. Returns how many connections it held at the drain.
-pub(super) fn tend<'a>(
-    thread: &'a ClientThread<'a, Handshakes>,
-    mut slot: PoolGuard<'a, Slot<Handshakes>>,
-    begun: Instant,
-) -> u64 {
-    let first = thread.table.first_free();
-    let mut connections = Connections {
-        core: thread.core,
-        index: thread.index,
-        table: thread.table,
-        first,
-        end: first,
-    };
-    Dialer::new(&mut connections, &mut slot, begun).ramp();
-    drop(slot);
-    connections.hold();
-    let held = connections.counters().established();
-    for socket in first.up_to(connections.end) {
-        connections.table.reset(socket);
-    }
-    held
-}
-
 impl<'a> Connections<'a> {
     /// Looks after the connections until they are to be closed.
-    fn hold(&self) {
+    pub(super) fn hold(&self) {
         let mut round_done = 0;
         let mut looked = false;
         let mut pasts = Pasts::default();
