@@ -8,6 +8,7 @@ mod count;
 mod ends;
 mod engine;
 mod event;
+mod exit;
 mod facts;
 mod failure;
 mod figure;
@@ -47,6 +48,7 @@ pub use event::{
     Envelope, Mark, NetworkChoice, PhaseTime, PlaceChoice, RunEvent, Settling, StateCounts,
     TcpState, Verification,
 };
+pub use exit::exit_text;
 pub use facts::{
     CgroupLimit, ConntrackFacts, DescriptorFacts, DockerFacts, HostFacts, MemoryFacts, NetFacts,
     ObjectSize, ObjectSizes, SizeSource, UserNamespaceFacts,

@@ -12,6 +12,7 @@ use super::workers::{Milestone, Worker};
 use crate::control::{Command, Event, PANICKED, same_version};
 use crate::domain::{
     ConnCount, ConnRate, GaveWay, Mark, Phase, PhaseTime, RemainingOnLoss, RunEvent, WorkerId,
+    exit_text,
 };
 use crate::observe::Observer;
 use crate::plan::Plan;
@@ -473,18 +474,9 @@ fn describe_exit(
     if let Some(panicked) = panicked {
         return format!("{who} panicked: {panicked}");
     }
-    let how = match (report.code, report.signal) {
-        (_, Some(signal)) => format!("was ended by signal {signal}"),
-        (Some(code), None) => format!("exited with code {code}"),
-        (None, None) => "is gone".to_owned(),
-    };
-    let memory = if report.oom_killed == Some(true) {
-        ", killed for memory"
-    } else {
-        ""
-    };
+    let how = exit_text(report.code, report.signal, report.oom_killed);
     fatal.map_or_else(
-        || format!("{who} {how}{memory}"),
-        |error| format!("{who} {how}{memory}: {error}"),
+        || format!("{who} {how}"),
+        |error| format!("{who} {how}: {error}"),
     )
 }

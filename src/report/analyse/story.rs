@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::domain::{
     AcceptState, ConnCount, Counters, Envelope, FailureNote, GaveWay, HostIndex, LatencyCounts,
     LossNote, Mark, Phase, PhaseTime, PlaceChoice, RestoreOutcome, Role, RunEvent, RunVerdict,
-    Sample, SettingRecord, StateCounts, SubjectFacts, Verification, WorkerId,
+    Sample, SettingRecord, StateCounts, SubjectFacts, Verification, WorkerId, exit_text,
 };
 
 /// What one worker did.
@@ -220,18 +220,9 @@ impl Story {
         signal: Option<i32>,
         oom_killed: Option<bool>,
     ) {
-        let how = match (code, signal) {
-            (_, Some(signal)) => format!("ended by signal {signal}"),
-            (Some(code), None) => format!("exited with code {code}"),
-            (None, None) => "ended".to_owned(),
-        };
-        let memory = if oom_killed == Some(true) {
-            ", killed for memory"
-        } else {
-            ""
-        };
+        let how = exit_text(code, signal, oom_killed);
         let story = self.workers.entry(worker).or_default();
-        story.died = Some(format!("{worker} {how}{memory} at {at:.1} s"));
+        story.died = Some(format!("{worker} {how} at {at:.1} s"));
         // What a dead worker held is gone, though nobody is left to say so.
         if let Some((_, last)) = story.progress.last().cloned() {
             let gone = Counters {
