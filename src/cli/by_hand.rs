@@ -8,12 +8,10 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
-
 use super::progress::ProgressChoice;
 use super::{Exit, Failure, output};
 use crate::control::{Command, Event};
-use crate::domain::{ConnCount, Counters, EngineKind, Keepalive, LossNote};
+use crate::domain::{ConnCount, Counters, Keepalive, LossNote};
 use crate::observe::{MemoryWatch, memory_gauge};
 use crate::run::Interrupt;
 use crate::worker::{self, Outbox};
@@ -23,68 +21,6 @@ const LINE_EVERY: Duration = Duration::from_secs(1);
 
 /// How often the signals are looked at.
 const LISTEN_EVERY: Duration = Duration::from_millis(100);
-
-/// What accepts or opens connections.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum EngineChoice {
-    /// epoll(7), one thread for each descriptor table.
-    #[default]
-    Epoll,
-    /// tokio tasks, one runtime for each descriptor table.
-    Tokio,
-}
-
-impl From<EngineChoice> for EngineKind {
-    fn from(choice: EngineChoice) -> Self {
-        match choice {
-            EngineChoice::Epoll => Self::Epoll,
-            EngineChoice::Tokio => Self::Tokio,
-        }
-    }
-}
-
-/// How many descriptor tables to use.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum TablesChoice {
-    /// One for each thread, as many as the limit asks for.
-    #[default]
-    Many,
-    /// One for the process, as an ordinary program has it.
-    One,
-}
-
-impl From<TablesChoice> for crate::domain::DescriptorTables {
-    fn from(choice: TablesChoice) -> Self {
-        match choice {
-            TablesChoice::Many => Self::Many,
-            TablesChoice::One => Self::One,
-        }
-    }
-}
-
-/// What to do with connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum ServiceChoice {
-    /// Never accept: connections stay in the accept queue.
-    Queue,
-    /// Accept, watch nothing and read nothing. A sweep every 3 s finds connections that have ended.
-    Accept,
-    /// Accept and notice the end of a connection, and read nothing.
-    Silent,
-    /// Accept, read, and send back every byte.
-    Echo,
-}
-
-impl From<ServiceChoice> for crate::domain::Service {
-    fn from(choice: ServiceChoice) -> Self {
-        match choice {
-            ServiceChoice::Queue => Self::Queue,
-            ServiceChoice::Accept => Self::Accept,
-            ServiceChoice::Silent => Self::Silent,
-            ServiceChoice::Echo => Self::Echo,
-        }
-    }
-}
 
 /// Reads `IDLE,INTERVAL,PROBES`, in seconds, seconds and a number.
 pub(super) fn parse_keepalive(text: &str) -> Result<Keepalive, String> {
@@ -107,7 +43,7 @@ pub(super) fn parse_keepalive(text: &str) -> Result<Keepalive, String> {
 const LAST_LOOK_TAKES: Duration = Duration::from_secs(10);
 
 /// A worker at work in this process.
-pub(super) struct Hand {
+pub(super) struct LocalWorker {
     commands: Sender<Command>,
     events: Receiver<Event>,
     worker: thread::JoinHandle<Result<(), worker::WorkerError>>,
@@ -119,7 +55,7 @@ pub(super) struct Hand {
     counters: Counters,
 }
 
-/// What woke the hand.
+/// What ended the wait of [`LocalWorker::listen`].
 pub(super) enum Woken {
     /// The worker said something that is for the caller to answer.
     Event(Event),
@@ -129,7 +65,7 @@ pub(super) enum Woken {
     Over,
 }
 
-impl Hand {
+impl LocalWorker {
     /// Starts the worker, with its guard.
     pub(super) fn start(first: Command) -> Result<Self, Failure> {
         let failed =
@@ -164,7 +100,7 @@ impl Hand {
                 worker::run(&inbox, &outbox)
             })
             .map_err(failed)?;
-        let hand = Self {
+        let local = Self {
             commands,
             events,
             worker,
@@ -174,8 +110,8 @@ impl Hand {
             last_line: None,
             counters: Counters::default(),
         };
-        hand.send(first);
-        Ok(hand)
+        local.send(first);
+        Ok(local)
     }
 
     /// Gives the worker a command.

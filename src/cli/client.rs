@@ -6,16 +6,16 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::by_hand::{EngineChoice, Hand, TablesChoice, Woken, parse_keepalive, say};
+use super::by_hand::{LocalWorker, Woken, parse_keepalive, say};
 use super::observe::duration;
 use super::protocol_args::ProtocolArgs;
 use super::{Exit, Failure};
 use crate::control::{Command, Event};
 use crate::domain::{
-    ClientSpec, ConnCount, ConnRate, Conversation, Counters, Keepalive, PortChoice, PortRange,
-    Shard, Task, TcpState, VerifyReport, VerifyShare, WorkerSpec,
+    ClientSpec, ConnCount, ConnRate, Conversation, Counters, DescriptorTables, EngineKind,
+    Keepalive, PortChoice, PortRange, Shard, Task, TcpState, VerifyReport, VerifyShare, WorkerSpec,
 };
 use crate::observe::{count_sockets, waiting_to_be_accepted};
 use crate::worker::{self, Whereabouts};
@@ -48,11 +48,11 @@ pub(super) struct ClientArgs {
     )]
     sources: Vec<Ipv4Addr>,
     /// How source ports are chosen.
-    #[arg(long, value_enum, default_value_t = PortsChoice::Explicit, env = "C1M_PORTS")]
-    ports: PortsChoice,
+    #[arg(long, value_enum, default_value_t = PortChoice::Explicit, env = "C1M_PORTS")]
+    ports: PortChoice,
     /// What opens.
-    #[arg(long, value_enum, default_value_t, env = "C1M_ENGINE")]
-    engine: EngineChoice,
+    #[arg(long, value_enum, default_value_t = EngineKind::Epoll, env = "C1M_ENGINE")]
+    engine: EngineKind,
     /// Handshakes that may be under way at once.
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_000_000), env = "C1M_IN_FLIGHT")]
     in_flight: u32,
@@ -77,36 +77,11 @@ pub(super) struct ClientArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration, env = "C1M_HOLD")]
     hold: Option<Duration>,
     /// Descriptor tables.
-    #[arg(long, value_enum, default_value_t, env = "C1M_TABLES")]
-    tables: TablesChoice,
+    #[arg(long, value_enum, default_value_t = DescriptorTables::Many, env = "C1M_TABLES")]
+    tables: DescriptorTables,
     /// `SO_KEEPALIVE`: seconds of silence, seconds between probes, probes.
     #[arg(long, value_name = "IDLE,INTERVAL,PROBES", value_parser = parse_keepalive, env = "C1M_KEEPALIVE")]
     keepalive: Option<Keepalive>,
-}
-
-/// How source ports are chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PortsChoice {
-    /// Each by bind(2).
-    Explicit,
-    /// By the kernel out of a range (Linux 6.8).
-    Range,
-    /// By the kernel at connect(2).
-    #[value(name = "no_port")]
-    NoPort,
-    /// By the kernel at bind(2), as most programs do.
-    Kernel,
-}
-
-impl From<PortsChoice> for PortChoice {
-    fn from(choice: PortsChoice) -> Self {
-        match choice {
-            PortsChoice::Explicit => Self::Explicit,
-            PortsChoice::Range => Self::Range,
-            PortsChoice::NoPort => Self::NoPort,
-            PortsChoice::Kernel => Self::Kernel,
-        }
-    }
 }
 
 /// Dials, verifies, holds, and drains.
@@ -114,25 +89,25 @@ pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
     let conversation = args.protocol.conversation()?.unwrap_or_default();
     let whereabouts = allowed(args)?;
     let spec = ClientSpec {
-        engine: args.engine.into(),
+        engine: args.engine,
         shards: shards(args)?,
-        ports: args.ports.into(),
+        ports: args.ports,
         in_flight: args.in_flight,
         rate: args.rate.map(ConnRate::new),
-        tables: args.tables.into(),
+        tables: args.tables,
         dialers: args.dialers,
         connect_timeout_ms: u32::try_from(args.connect_timeout.as_millis()).unwrap_or(u32::MAX),
         keepalive: args.keepalive,
     };
-    let mut hand = Hand::start(Command::start(WorkerSpec::Client(spec)))?;
+    let mut local = LocalWorker::start(Command::start(WorkerSpec::Client(spec)))?;
     let mut exit = Exit::Done;
     let mut until = None;
     let mut verified = false;
     loop {
-        let event = match hand.listen(until) {
+        let event = match local.listen(until) {
             Woken::Event(event) => event,
             // Before that, what came of the exchanges says why.
-            Woken::Progress if verified && hand.counters().established == ConnCount::ZERO => {
+            Woken::Progress if verified && local.counters().established == ConnCount::ZERO => {
                 say("nothing is left to hold");
                 exit = Exit::Missed;
                 break;
@@ -146,7 +121,7 @@ pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
                     "{tables} descriptor tables; dialing {}",
                     args.target
                 ));
-                hand.send(Command::Begin);
+                local.send(Command::Begin);
             }
             Event::RampDone { counters, seconds } => {
                 say(&opened(&counters, seconds));
@@ -157,7 +132,7 @@ pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
                     say("nothing is left to hold");
                     break;
                 }
-                hand.send(Command::Perform {
+                local.send(Command::Perform {
                     task: Task::verify(conversation.clone(), share(args.verify), ANSWER_TAKES_MS),
                 });
             }
@@ -180,8 +155,8 @@ pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
             _ => {}
         }
     }
-    hand.look_for_losses();
-    let counters = hand.counters();
+    local.look_for_losses();
+    let counters = local.counters();
     if counters.lost > ConnCount::ZERO {
         say(&format!(
             "{} of {} connections were lost, {} were open at the end",
@@ -190,10 +165,10 @@ pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
         exit = Exit::Missed;
     }
     // A signal is the way to end a hold; before that it cuts the work short.
-    if !verified && let Some(interrupted) = hand.interrupted() {
+    if !verified && let Some(interrupted) = local.interrupted() {
         exit = interrupted;
     }
-    hand.finish(exit)
+    local.finish(exit)
 }
 
 fn opened(counters: &Counters, seconds: f64) -> String {

@@ -18,7 +18,7 @@ use crate::host;
 use crate::plan::{self, DockerSupport, PlaceDecision, choose_place};
 use crate::provision::{WorkerProgram, docker};
 use crate::run::{look, random_number};
-use crate::scenario::{NetworkWish, PlaceWish, Scenario};
+use crate::scenario::{NetworkRequest, PlaceRequest, Scenario};
 
 /// Looks whether this host can hold the connections, names what is missing, and the exact command that cures it. Changes
 /// no setting and undoes nothing. Where a Docker engine can be used, it makes the image of this binary, which stays, and
@@ -121,8 +121,8 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
 /// says so only when the container starts.
 fn container_limits(facts: &HostFacts) -> Option<Check> {
     choose_place(
-        PlaceWish::Only(PlaceKind::Docker),
-        NetworkWish::Auto,
+        PlaceRequest::Only(PlaceKind::Docker),
+        NetworkRequest::Auto,
         facts,
         DockerSupport::Available,
     )
@@ -224,9 +224,14 @@ fn kernel(facts: &HostFacts) -> Check {
 
 /// A place that cannot be had is bad only for a scenario that asks for it.
 fn place(kind: PlaceKind, scenario: &Scenario, facts: &HostFacts) -> Check {
-    let asked = scenario.place == PlaceWish::Only(kind);
-    let wish = PlaceWish::Only(kind);
-    match choose_place(wish, NetworkWish::Auto, facts, DockerSupport::Available) {
+    let asked = scenario.place == PlaceRequest::Only(kind);
+    let request = PlaceRequest::Only(kind);
+    match choose_place(
+        request,
+        NetworkRequest::Auto,
+        facts,
+        DockerSupport::Available,
+    ) {
         Ok(PlaceDecision { choice, .. }) => Check {
             name: format!("place {kind}"),
             state: State::Good,
@@ -244,9 +249,9 @@ fn place(kind: PlaceKind, scenario: &Scenario, facts: &HostFacts) -> Check {
 
 /// What would join the containers, where there can be some.
 fn network(scenario: &Scenario, facts: &HostFacts) -> Option<Check> {
-    let in_docker = PlaceWish::Only(PlaceKind::Docker);
+    let in_docker = PlaceRequest::Only(PlaceKind::Docker);
     let choose = |network| choose_place(in_docker, network, facts, DockerSupport::Available);
-    choose(NetworkWish::Auto).ok()?;
+    choose(NetworkRequest::Auto).ok()?;
     let (state, found, cure) = match choose(scenario.network) {
         Ok(decision) => {
             let network = decision.choice.network?;
@@ -265,8 +270,8 @@ fn network(scenario: &Scenario, facts: &HostFacts) -> Option<Check> {
         }
         Err(refusal) => {
             let state = match scenario.place {
-                PlaceWish::Auto | PlaceWish::Only(PlaceKind::Docker) => State::Bad,
-                PlaceWish::Only(_) => State::Note,
+                PlaceRequest::Auto | PlaceRequest::Only(PlaceKind::Docker) => State::Bad,
+                PlaceRequest::Only(_) => State::Note,
             };
             (state, refusal.why, Some(refusal.cure))
         }

@@ -31,6 +31,7 @@ mod scenarios;
 mod schema;
 mod server;
 mod validate;
+mod value_enums;
 mod variables;
 mod worker;
 

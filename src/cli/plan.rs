@@ -9,7 +9,7 @@ use super::{Exit, Failure, output};
 use crate::domain::{NetworkDriver, PlaceKind};
 use crate::plan::{self, DockerSupport, Emit};
 use crate::run;
-use crate::scenario::{NetworkWish, Scenario};
+use crate::scenario::{NetworkRequest, Scenario};
 
 /// Prints the plan of a scenario on this host, or why it does not fit, with what cures it.
 #[derive(Debug, Args)]
@@ -40,9 +40,10 @@ pub(super) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
     let facts = run::look()?;
     let network = match (args.emit, scenario.network) {
         // Compose has no links: its containers are joined by bridges instead.
-        (Some(EmitArg::Compose), NetworkWish::Auto | NetworkWish::Only(NetworkDriver::Link)) => {
-            NetworkWish::Only(NetworkDriver::Bridge)
-        }
+        (
+            Some(EmitArg::Compose),
+            NetworkRequest::Auto | NetworkRequest::Only(NetworkDriver::Link),
+        ) => NetworkRequest::Only(NetworkDriver::Bridge),
         (_, network) => network,
     };
     let scenario = Scenario {

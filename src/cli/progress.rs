@@ -61,9 +61,9 @@ pub(super) enum Screen {
 }
 
 impl Screen {
-    /// The screen for the wish of the user and the terminal that is there.
-    pub(super) fn new(wish: ProgressChoice) -> Self {
-        match wish {
+    /// The screen for the choice of the user and the terminal that is there.
+    pub(super) fn new(choice: ProgressChoice) -> Self {
+        match choice {
             ProgressChoice::None => Self::Silent,
             ProgressChoice::Json => Self::Json,
             ProgressChoice::Bar => Self::Bars(Box::new(Bars::new())),

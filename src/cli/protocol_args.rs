@@ -47,7 +47,7 @@ struct Given {
     expect_exactly: Vec<ByteText>,
 }
 
-/// What is said, by its name.
+/// What is said, by its name. A script has none here: its steps are flags of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ProtocolChoice {
     /// Nothing: a connection is proved by its handshake alone.

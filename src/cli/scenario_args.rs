@@ -121,7 +121,7 @@ impl FromArgMatches for ScenarioArgs {
     }
 }
 
-/// A place by its name on the command line.
+/// A place by its name on the command line, as a scenario has it: `auto` is no place of the domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum PlaceArg {
     /// Docker where an engine answers on this kernel, else namespaces, else loopback.

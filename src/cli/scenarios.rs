@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::format::Format;
 use super::{Exit, Failure, output};
 use crate::domain::ConnCount;
-use crate::scenario::{PlaceWish, SHIPPED, Scenario, Shipped};
+use crate::scenario::{PlaceRequest, SHIPPED, Scenario, Shipped};
 
 /// Lists the scenarios that come with the program; `c1m run NAME` runs one from any folder.
 #[derive(Debug, Args)]
@@ -79,8 +79,8 @@ fn row(name: &'static str, scenario: Scenario) -> Row {
         name,
         connections: scenario.connections.count(),
         place: match scenario.place {
-            PlaceWish::Auto => "auto",
-            PlaceWish::Only(place) => place.name(),
+            PlaceRequest::Auto => "auto",
+            PlaceRequest::Only(place) => place.name(),
         },
         hold_seconds: scenario.hold.as_secs_f64(),
         minutes: minutes(&scenario),

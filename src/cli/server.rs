@@ -5,12 +5,12 @@ use std::num::NonZeroU32;
 
 use clap::{ArgAction, Args};
 
-use super::by_hand::{
-    EngineChoice, Hand, ServiceChoice, TablesChoice, Woken, parse_keepalive, say,
-};
+use super::by_hand::{LocalWorker, Woken, parse_keepalive, say};
 use super::{Exit, Failure};
 use crate::control::{Command, Event};
-use crate::domain::{Acceptors, ConnCount, Keepalive, ServerSpec, Service, WorkerSpec};
+use crate::domain::{
+    Acceptors, ConnCount, DescriptorTables, EngineKind, Keepalive, ServerSpec, Service, WorkerSpec,
+};
 
 /// Accepts connections, holds them and echoes what they send, until Ctrl-C.
 #[derive(Debug, Args)]
@@ -28,8 +28,8 @@ pub(super) struct ServerArgs {
     #[arg(long, default_value_t = 1_024_000, env = "C1M_CAPACITY")]
     capacity: u64,
     /// What accepts.
-    #[arg(long, value_enum, default_value_t, env = "C1M_ENGINE")]
-    engine: EngineChoice,
+    #[arg(long, value_enum, default_value_t = EngineKind::Epoll, env = "C1M_ENGINE")]
+    engine: EngineKind,
     /// The argument of listen(2).
     #[arg(long, default_value_t = 65_535, env = "C1M_BACKLOG")]
     backlog: u32,
@@ -38,7 +38,7 @@ pub(super) struct ServerArgs {
     acceptors: Option<NonZeroU32>,
     /// What is done with connections. Default: echo.
     #[arg(long, value_enum, env = "C1M_SERVICE", conflicts_with_all = ["accept", "read"])]
-    service: Option<ServiceChoice>,
+    service: Option<Service>,
     /// Whether connections are accepted at all; `--service queue` says it too.
     #[arg(long, default_value_t = true, action = ArgAction::Set, env = "C1M_ACCEPT")]
     accept: bool,
@@ -46,8 +46,8 @@ pub(super) struct ServerArgs {
     #[arg(long, default_value_t = true, action = ArgAction::Set, env = "C1M_READ")]
     read: bool,
     /// Descriptor tables.
-    #[arg(long, value_enum, default_value_t, env = "C1M_TABLES")]
-    tables: TablesChoice,
+    #[arg(long, value_enum, default_value_t = DescriptorTables::Many, env = "C1M_TABLES")]
+    tables: DescriptorTables,
     /// `SO_KEEPALIVE`: seconds of silence, seconds between probes, probes.
     #[arg(long, value_name = "IDLE,INTERVAL,PROBES", value_parser = parse_keepalive, env = "C1M_KEEPALIVE")]
     keepalive: Option<Keepalive>,
@@ -56,16 +56,15 @@ pub(super) struct ServerArgs {
 /// Serves until a signal comes.
 pub(super) fn run(args: &ServerArgs) -> Result<Exit, Failure> {
     let spec = ServerSpec {
-        engine: args.engine.into(),
+        engine: args.engine,
         listen: args.listen.clone(),
         backlog: args.backlog,
         acceptors: args.acceptors.map_or(Acceptors::Auto, Acceptors::Count),
-        service: args.service.map_or_else(
-            || Service::from_switches(args.accept, args.read),
-            Into::into,
-        ),
+        service: args
+            .service
+            .unwrap_or_else(|| Service::from_switches(args.accept, args.read)),
         keepalive: args.keepalive,
-        tables: args.tables.into(),
+        tables: args.tables,
         capacity: ConnCount::new(args.capacity),
     };
     if let Some(everywhere) = args
@@ -77,9 +76,9 @@ pub(super) fn run(args: &ServerArgs) -> Result<Exit, Failure> {
             "warning: {everywhere} listens on every interface: whoever reaches this machine can connect"
         ));
     }
-    let mut hand = Hand::start(Command::start(WorkerSpec::Server(spec)))?;
+    let mut local = LocalWorker::start(Command::start(WorkerSpec::Server(spec)))?;
     loop {
-        let event = match hand.listen(None) {
+        let event = match local.listen(None) {
             Woken::Event(event) => event,
             Woken::Progress => continue,
             Woken::Over => break,
@@ -101,5 +100,5 @@ pub(super) fn run(args: &ServerArgs) -> Result<Exit, Failure> {
             _ => {}
         }
     }
-    hand.finish(Exit::Done)
+    local.finish(Exit::Done)
 }

@@ -19,7 +19,7 @@ use crate::domain::{
     HostIndex, NetworkDriver, PlaceChoice, PlaceKind, PlannedWorker, PortChoice, ServerSpec, Shard,
     Shortfall, Stage, SubjectSpec, WorkerId, WorkerSpec,
 };
-use crate::scenario::{NetworkWish, PlaceWish, Scenario};
+use crate::scenario::{NetworkRequest, PlaceRequest, Scenario};
 use budget::{Checked, Ground};
 use layout::{Layout, NoRoom};
 
@@ -106,8 +106,8 @@ fn elsewhere(
         .into_iter()
         .find_map(|place| {
             let decision = choose_place(
-                PlaceWish::Only(place),
-                NetworkWish::Auto,
+                PlaceRequest::Only(place),
+                NetworkRequest::Auto,
                 facts,
                 DockerSupport::Absent,
             )

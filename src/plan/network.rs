@@ -2,14 +2,14 @@
 //! and for what was passed over.
 
 use crate::domain::{HostFacts, NetworkChoice, NetworkDriver};
-use crate::scenario::NetworkWish;
+use crate::scenario::NetworkRequest;
 
 /// Why something cannot be had, and what would cure it.
 type Refused = (String, String);
 
 /// Chooses what the networks between containers are made of, on a machine where containers can be had.
 pub(super) fn choose_network(
-    wish: NetworkWish,
+    request: NetworkRequest,
     facts: &HostFacts,
 ) -> Result<NetworkChoice, Refused> {
     let asked_for = |driver: NetworkDriver, why: &str| NetworkChoice {
@@ -24,8 +24,8 @@ pub(super) fn choose_network(
         why: why.to_owned(),
         why_not,
     };
-    match wish {
-        NetworkWish::Auto => Ok(match no_link(facts) {
+    match request {
+        NetworkRequest::Auto => Ok(match no_link(facts) {
             None => not_asked(NetworkDriver::Link, LINK, Vec::new()),
             Some(why) => not_asked(
                 NetworkDriver::Bridge,
@@ -33,15 +33,17 @@ pub(super) fn choose_network(
                 vec![(NetworkDriver::Link, why)],
             ),
         }),
-        NetworkWish::Only(NetworkDriver::Link) => match no_link(facts) {
+        NetworkRequest::Only(NetworkDriver::Link) => match no_link(facts) {
             None => Ok(asked_for(NetworkDriver::Link, LINK)),
             Some(why) => Err((
                 format!("`network: link`: {why}"),
                 "run it with sudo on the machine itself, or use `network: bridge`".to_owned(),
             )),
         },
-        NetworkWish::Only(NetworkDriver::Bridge) => Ok(asked_for(NetworkDriver::Bridge, BRIDGE)),
-        NetworkWish::Only(NetworkDriver::Macvlan) => Ok(asked_for(NetworkDriver::Macvlan, MACVLAN)),
+        NetworkRequest::Only(NetworkDriver::Bridge) => Ok(asked_for(NetworkDriver::Bridge, BRIDGE)),
+        NetworkRequest::Only(NetworkDriver::Macvlan) => {
+            Ok(asked_for(NetworkDriver::Macvlan, MACVLAN))
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::network::choose_network;
 use crate::domain::{HostFacts, PlaceChoice, PlaceKind, PlaceMaking, Subject};
-use crate::scenario::{NetworkWish, PlaceWish, Scenario};
+use crate::scenario::{NetworkRequest, PlaceRequest, Scenario};
 
 /// Which places this program can make at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,18 +40,18 @@ pub struct PlaceRefusal {
 /// A place that can be used, and why; or why not, and what would cure it.
 type Offer = Result<(PlaceMaking, String), (String, String)>;
 
-/// Chooses the place, and for containers what joins them. The wishes are the scenario's, or the user's where they were given
+/// Chooses the place, and for containers what joins them. The requests are the scenario's, or the user's where they were given
 /// on the command line.
 ///
 /// # Errors
 /// When the place or the network that was asked for cannot be had. `auto` for both always ends at loopback.
 pub fn choose_place(
-    wish: PlaceWish,
-    network: NetworkWish,
+    request: PlaceRequest,
+    network: NetworkRequest,
     facts: &HostFacts,
     docker: DockerSupport,
 ) -> Result<PlaceDecision, PlaceRefusal> {
-    let mut decision = choose(wish, facts, docker)?;
+    let mut decision = choose(request, facts, docker)?;
     if decision.how == PlaceMaking::Docker {
         let chosen = choose_network(network, facts).map_err(|(why, cure)| PlaceRefusal {
             place: PlaceKind::Docker,
@@ -64,11 +64,11 @@ pub fn choose_place(
 }
 
 fn choose(
-    wish: PlaceWish,
+    request: PlaceRequest,
     facts: &HostFacts,
     docker: DockerSupport,
 ) -> Result<PlaceDecision, PlaceRefusal> {
-    if let PlaceWish::Only(place) = wish {
+    if let PlaceRequest::Only(place) = request {
         return match offer(place, facts, docker) {
             Ok((how, why)) => Ok(PlaceDecision {
                 how,
@@ -107,8 +107,8 @@ pub fn choose_place_of(
         return choose_place(scenario.place, scenario.network, facts, docker);
     };
     let asked = match scenario.place {
-        PlaceWish::Auto => None,
-        PlaceWish::Only(place) => Some(place),
+        PlaceRequest::Auto => None,
+        PlaceRequest::Only(place) => Some(place),
     };
     let refuse = |place: PlaceKind, why: &str, cure: &str| PlaceRefusal {
         place,

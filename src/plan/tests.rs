@@ -14,7 +14,7 @@ use crate::domain::{
     ObjectSize, ObjectSizes, PlaceKind, PlaceMaking, PortRange, Reading, SizeSource,
     UserNamespaceFacts,
 };
-use crate::scenario::{self, Override, PlaceWish};
+use crate::scenario::{self, Override, PlaceRequest};
 
 /// A machine like the one that the figures of `docs/memory.md` were measured on: 2 processors, 24 GB, root, a hard limit
 /// of 20,000 descriptors, Docker's rules in place.
@@ -325,7 +325,7 @@ fn the_article_has_7_networks_under_docker_and_16_pairs_in_namespaces() {
 #[test]
 fn auto_takes_docker_then_namespaces_then_loopback_and_says_why() {
     let of = |facts: &HostFacts, docker| {
-        choose_place(PlaceWish::Auto, NetworkWish::Auto, facts, docker)
+        choose_place(PlaceRequest::Auto, NetworkRequest::Auto, facts, docker)
             .expect("auto always finds one")
     };
     let root = of(&facts(), DockerSupport::Available);
@@ -348,8 +348,8 @@ fn auto_takes_docker_then_namespaces_then_loopback_and_says_why() {
         }
     );
     let refused = choose_place(
-        PlaceWish::Only(PlaceKind::Docker),
-        NetworkWish::Auto,
+        PlaceRequest::Only(PlaceKind::Docker),
+        NetworkRequest::Auto,
         &facts(),
         DockerSupport::Absent,
     )
@@ -414,7 +414,7 @@ proptest! {
             &format!("clients.groups=[{{hosts: {hosts}, interfaces: {interfaces}, addresses_per_interface: {addresses}}}, {{}}]"),
             &format!("server={{addresses: {servers}, ports: [{}]}}", listed.join(", ")),
         ]);
-        scenario.place = PlaceWish::Only(PlaceKind::Loopback);
+        scenario.place = PlaceRequest::Only(PlaceKind::Loopback);
         scenario.fit = true;
         let capacity = scenario.connections.count();
         scenario.connections = ConnCount::new((capacity * share / 1000).max(1));

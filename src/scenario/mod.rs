@@ -24,7 +24,7 @@ mod write;
 pub use error::{Origin, ScenarioError, ScenarioErrors};
 pub use groups::DEFAULT_CONNECTIONS;
 pub use load::{DEFAULT_NAME, Override, built_in, load, parse};
-pub use model::{ClientGroup, NetworkWish, PlaceWish, Ramp, Scenario, ServerPart};
+pub use model::{ClientGroup, NetworkRequest, PlaceRequest, Ramp, Scenario, ServerPart};
 pub use protocol::protocol_text;
 pub use quantity::{read_count, read_duration};
 pub use schema::schema;

@@ -31,9 +31,9 @@ pub struct Scenario {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<LimitSearch>,
     /// Where to run.
-    pub place: PlaceWish,
+    pub place: PlaceRequest,
     /// What the networks between containers are made of.
-    pub network: NetworkWish,
+    pub network: NetworkRequest,
     /// The server.
     pub server: ServerPart,
     /// The client hosts, group by group.
@@ -80,7 +80,7 @@ pub struct Ramp {
 /// Where a scenario wants to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum PlaceWish {
+pub enum PlaceRequest {
     /// Docker where an engine answers on this kernel and may be used, else namespaces, else loopback.
     Auto,
     /// This one, or refuse.
@@ -90,7 +90,7 @@ pub enum PlaceWish {
 /// What a scenario wants the networks between containers to be made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum NetworkWish {
+pub enum NetworkRequest {
     /// Links where they can be had, else bridges.
     Auto,
     /// This, or refuse.

@@ -12,7 +12,7 @@ use super::raw::{
 use super::raw_settings::RawSetting;
 use super::server::{check_service, keepalive, server, targets_per_address, with_queue};
 use super::suggest::did_you_mean;
-use super::{NetworkWish, PlaceWish, Ramp, Scenario, ServerPart};
+use super::{NetworkRequest, PlaceRequest, Ramp, Scenario, ServerPart};
 use crate::domain::{
     Bound, ConnCount, DescriptorTables, EngineKind, Figure, LimitSearch, NetworkDriver, PlaceKind,
     RemainingOnLoss, ReportFormat, SettingValue, Threshold, VerifyShare,
@@ -87,10 +87,10 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
         limit: limit(raw.limit.as_ref(), &server, &mut wrong),
         place: place(raw.place),
         network: match raw.network {
-            None | Some(RawNetwork::Auto) => NetworkWish::Auto,
-            Some(RawNetwork::Bridge) => NetworkWish::Only(NetworkDriver::Bridge),
-            Some(RawNetwork::Link) => NetworkWish::Only(NetworkDriver::Link),
-            Some(RawNetwork::Macvlan) => NetworkWish::Only(NetworkDriver::Macvlan),
+            None | Some(RawNetwork::Auto) => NetworkRequest::Auto,
+            Some(RawNetwork::Bridge) => NetworkRequest::Only(NetworkDriver::Bridge),
+            Some(RawNetwork::Link) => NetworkRequest::Only(NetworkDriver::Link),
+            Some(RawNetwork::Macvlan) => NetworkRequest::Only(NetworkDriver::Macvlan),
         },
         verify: if server.service.answers() && protocol.asks() {
             verify
@@ -233,13 +233,13 @@ fn verify(raw: Option<&RawVerify>, wrong: &mut Vec<Contradiction>) -> VerifyShar
     }
 }
 
-const fn place(raw: Option<RawPlace>) -> PlaceWish {
+const fn place(raw: Option<RawPlace>) -> PlaceRequest {
     match raw {
-        None | Some(RawPlace::Auto) => PlaceWish::Auto,
-        Some(RawPlace::Docker) => PlaceWish::Only(PlaceKind::Docker),
-        Some(RawPlace::Host) => PlaceWish::Only(PlaceKind::Host),
-        Some(RawPlace::Loopback) => PlaceWish::Only(PlaceKind::Loopback),
-        Some(RawPlace::Netns) => PlaceWish::Only(PlaceKind::Netns),
+        None | Some(RawPlace::Auto) => PlaceRequest::Auto,
+        Some(RawPlace::Docker) => PlaceRequest::Only(PlaceKind::Docker),
+        Some(RawPlace::Host) => PlaceRequest::Only(PlaceKind::Host),
+        Some(RawPlace::Loopback) => PlaceRequest::Only(PlaceKind::Loopback),
+        Some(RawPlace::Netns) => PlaceRequest::Only(PlaceKind::Netns),
     }
 }
 

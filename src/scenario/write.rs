@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::protocol::ProtocolText;
-use super::{ClientGroup, NetworkWish, PlaceWish, Scenario, ServerPart};
+use super::{ClientGroup, NetworkRequest, PlaceRequest, Scenario, ServerPart};
 use crate::domain::{
     Acceptors, Bound, Bytes, ConnCount, ConnRate, DescriptorTables, EngineKind, Keepalive,
     PortChoice, RemainingOnLoss, ReportFormat, Service, SettingValue, Subject, Threshold,
@@ -195,12 +195,12 @@ impl<'s> File<'s> {
                 at_least: limit.at_least.map(ConnCount::count),
             }),
             place: match scenario.place {
-                PlaceWish::Auto => "auto",
-                PlaceWish::Only(place) => place.name(),
+                PlaceRequest::Auto => "auto",
+                PlaceRequest::Only(place) => place.name(),
             },
             network: match scenario.network {
-                NetworkWish::Auto => "auto",
-                NetworkWish::Only(driver) => driver.name(),
+                NetworkRequest::Auto => "auto",
+                NetworkRequest::Only(driver) => driver.name(),
             },
             ramp: Ramp {
                 rate: scenario

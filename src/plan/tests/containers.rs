@@ -60,9 +60,9 @@ fn containers_of_the_article_are_granted_what_they_need_and_one_range_is_kept_ou
 /// With tracking left on, the table's 262,144 entries bound containers, and nothing tracks in namespaces.
 #[test]
 fn auto_says_how_many_would_fit_in_a_place_that_it_did_not_choose() {
-    let wishes = ["connections=500000", "untrack=no", "network=bridge"];
-    let wish = |more: &str| scenario(&[wishes[0], wishes[1], wishes[2], more]);
-    let refusal = plan_of(&wish("fit=no"), &facts_with_docker()).expect_err("bounded");
+    let sets = ["connections=500000", "untrack=no", "network=bridge"];
+    let request = |more: &str| scenario(&[sets[0], sets[1], sets[2], more]);
+    let refusal = plan_of(&request("fit=no"), &facts_with_docker()).expect_err("bounded");
     assert_eq!(refusal.place.place, PlaceKind::Docker);
     let all = ConnCount::new(500_000);
     assert_eq!(refusal.elsewhere, Some((PlaceKind::Netns, all)));
@@ -72,20 +72,20 @@ fn auto_says_how_many_would_fit_in_a_place_that_it_did_not_choose() {
         "{}",
         refusal.to_text()
     );
-    let reduced = plan_of(&wish("fit=yes"), &facts_with_docker()).expect("is made to fit");
+    let reduced = plan_of(&request("fit=yes"), &facts_with_docker()).expect("is made to fit");
     assert!(
         reduced.notes.iter().any(|note| note == sentence),
         "{:?}",
         reduced.notes
     );
     // Whoever asks for a place is not sent to another.
-    let asked = plan_of(&wish("place=docker"), &facts_with_docker()).expect_err("bounded");
+    let asked = plan_of(&request("place=docker"), &facts_with_docker()).expect_err("bounded");
     assert_eq!(asked.elsewhere, None);
 }
 
 /// What joins the containers of a plan, with every reason in the words of the plan.
-fn network_of(wish: &str, facts: &HostFacts) -> (NetworkDriver, String) {
-    let plan = plan_of(&scenario(&["place=docker", wish]), facts).expect("fits");
+fn network_of(request: &str, facts: &HostFacts) -> (NetworkDriver, String) {
+    let plan = plan_of(&scenario(&["place=docker", request]), facts).expect("fits");
     (plan.network_driver(), plan.to_text())
 }
 
@@ -151,7 +151,7 @@ fn links_have_the_topology_of_bridges_and_nothing_tracks_them() {
     assert_eq!(neighbours(&link), Some(2 * pairs as u64));
 }
 
-/// Where the place has no containers, the wish says nothing and refuses nothing.
+/// Where the place has no containers, the request says nothing and refuses nothing.
 #[test]
 fn a_link_is_no_condition_of_other_places() {
     let mut facts = facts();
