@@ -17,6 +17,6 @@ pub use text::{limit_text, text};
 pub use write::{ReportError, damage, render, result, write, write_all};
 
 #[cfg(test)]
-mod staged;
+mod test_recordings;
 #[cfg(test)]
 mod tests;

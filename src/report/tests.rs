@@ -4,7 +4,7 @@ mod memory;
 mod server;
 mod verdict;
 
-use super::staged::{KERNEL_EACH, KERNEL_SERVER, SERVER_EACH, Staged, Until};
+use super::test_recordings::{KERNEL_EACH, KERNEL_SERVER, SERVER_EACH, Staged, Until};
 use super::{Report, analyse, charts, markdown, text};
 use crate::domain::{Bound, Reading, RunVerdict};
 

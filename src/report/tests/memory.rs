@@ -5,7 +5,9 @@ use crate::domain::{
     AttributionRow, Bytes, CgroupSample, Limit, MemoryBasis, ObjectSize, Reading, Sample,
     SizeSource, WorkerGap, WorkerId,
 };
-use crate::report::staged::{KERNEL_CLIENT, KERNEL_EACH, KERNEL_SERVER, SERVER_EACH, Staged};
+use crate::report::test_recordings::{
+    KERNEL_CLIENT, KERNEL_EACH, KERNEL_SERVER, SERVER_EACH, Staged,
+};
 use crate::report::{analyse, markdown, text};
 
 /// A worker's control group with so much kernel memory in it.

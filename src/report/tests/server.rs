@@ -5,8 +5,8 @@ use crate::domain::{
     Bytes, DescriptorUse, Figure, Reading, RunEvent, RunVerdict, Subject, Use, WorkerSpec,
 };
 use crate::record::Recording;
-use crate::report::staged::subject::{CPU_MICROS_EACH, PSS, REQUEST, of_subject};
-use crate::report::staged::{KERNEL_SERVER, SERVER_EACH, Staged};
+use crate::report::test_recordings::subject::{CPU_MICROS_EACH, PSS, REQUEST, of_subject};
+use crate::report::test_recordings::{KERNEL_SERVER, SERVER_EACH, Staged};
 use crate::report::{UserBy, analyse, charts, markdown, text};
 
 const CONNECTIONS: u64 = 8000;

@@ -6,7 +6,7 @@ use crate::domain::{
     VerifyShare, WorkerId, WorkerSpec, WrongAnswer,
 };
 use crate::record::Recording;
-use crate::report::staged::Staged;
+use crate::report::test_recordings::Staged;
 use crate::report::{analyse, markdown, text};
 
 fn good() -> Recording {
