@@ -223,3 +223,200 @@ fn redis_answers_each_connection_up_to_its_limit() {
         says(&ended, "20 failed: closed by the peer (FIN)");
     }
 }
+
+/// What `c1m limit` says of a command, with so many words of its own before it.
+fn limit(lab: &Lab, arguments: &[&str], command: &[&str]) -> Ended {
+    let common = ["limit", "--progress", "none", "--hold", "2s"];
+    lab.run(&[&common[..], arguments, &["--"], command].concat())
+}
+
+/// The number in the line `LIMIT 3,000 connections: …`.
+fn limit_of(ended: &Ended) -> u64 {
+    let line = ended
+        .stdout
+        .lines()
+        .find_map(|line| line.strip_prefix("LIMIT "))
+        .unwrap_or_else(|| panic!("no limit in:\n{}\n{}", ended.stdout, ended.stderr));
+    let number = line.split(' ').next().expect("a number");
+    number.replace(',', "").parse().expect("a number")
+}
+
+#[track_caller]
+fn tells(ended: &Ended, text: &str) {
+    assert!(
+        ended.stdout.contains(text),
+        "no {text:?} in:\n{}",
+        ended.stdout
+    );
+}
+
+#[test]
+fn the_limit_of_redis_is_its_maximum_of_clients() {
+    let lab = Lab::new();
+    let port = free_address()
+        .rsplit(':')
+        .next()
+        .expect("a port")
+        .to_owned();
+    let redis = program("redis-server", "redis-server");
+    let ended = limit(
+        &lab,
+        &["--port", &port, "--send", r"PING\r\n", "--expect", "+PONG"],
+        &[
+            &redis,
+            "--port",
+            &port,
+            "--maxclients",
+            "700",
+            "--save",
+            "",
+            "--protected-mode",
+            "no",
+        ],
+    )
+    .expect(0);
+    assert_eq!(limit_of(&ended), 700);
+    tells(&ended, "the server's own configured maximum");
+    tells(&ended, "-ERR max number of clients reached");
+    tells(&ended, "raise maxclients");
+    tells(&ended, "held        630 connections for 2 s");
+}
+
+#[test]
+fn the_limit_of_nginx_is_its_worker_connections() {
+    let lab = Lab::new();
+    let folder = lab.folder.path();
+    let address = free_address();
+    let port = address.rsplit(':').next().expect("a port").to_owned();
+    let home = folder.display();
+    let configuration = folder.join("limit.conf");
+    let text = format!(
+        "worker_processes 1; pid {home}/limit.pid; error_log stderr info;\n\
+         events {{ worker_connections 800; }}\n\
+         http {{ access_log off; client_header_timeout 300;\n\
+         client_body_temp_path {home}/body; proxy_temp_path {home}/proxy; fastcgi_temp_path {home}/fastcgi;\n\
+         uwsgi_temp_path {home}/uwsgi; scgi_temp_path {home}/scgi;\n\
+         server {{ listen {port}; return 200 'hello'; }} }}\n"
+    );
+    fs::write(&configuration, text).expect("the configuration is written");
+    let nginx = program("nginx", "nginx-light");
+    let path = configuration.to_string_lossy();
+    let ended = limit(
+        &lab,
+        &["--port", &port],
+        &[&nginx, "-e", "stderr", "-c", &path, "-g", "daemon off;"],
+    )
+    .expect(0);
+    // A worker that has less than a sixteenth of its connections free closes idle ones.
+    let found = limit_of(&ended);
+    assert!((700..=800).contains(&found), "{found}: {}", ended.stdout);
+    tells(&ended, "the server's own configured maximum");
+    tells(&ended, "worker_connections");
+}
+
+#[test]
+fn the_limit_of_a_thread_server_is_its_descriptors() {
+    let lab = Lab::new();
+    let address = free_address();
+    let port = address.rsplit(':').next().expect("a port").to_owned();
+    let python = program("python3", "python3");
+    let script = format!(
+        "import socketserver\n\
+         class H(socketserver.BaseRequestHandler):\n\
+         \x20   def handle(self):\n\
+         \x20       while (data := self.request.recv(4096)): self.request.sendall(data)\n\
+         class S(socketserver.ThreadingTCPServer):\n\
+         \x20   allow_reuse_address = daemon_threads = True\n\
+         \x20   request_queue_size = 5\n\
+         S(('127.0.0.1', {port}), H).serve_forever()\n"
+    );
+    let ended = limit(
+        &lab,
+        &[
+            "--port",
+            &port,
+            "--protocol",
+            "echo",
+            "--set",
+            "server.limits.nofile=400",
+        ],
+        &[&python, "-c", &script],
+    )
+    .expect(0);
+    let found = limit_of(&ended);
+    assert!((380..=400).contains(&found), "{found}: {}", ended.stdout);
+    tells(&ended, "descriptors of the server");
+    tells(&ended, "400 of 400 descriptors open");
+}
+
+#[test]
+fn established_is_not_accepted() {
+    let lab = Lab::new();
+    let address = free_address();
+    let port = address.rsplit(':').next().expect("a port").to_owned();
+    let python = program("python3", "python3");
+    let script = format!(
+        "import socket, time\n\
+         s = socket.create_server(('127.0.0.1', {port}), backlog=500)\n\
+         kept = [s.accept() for _ in range(100)]\n\
+         time.sleep(600)\n"
+    );
+    let ended = lab
+        .run(&[
+            "run",
+            "--progress",
+            "none",
+            "--port",
+            &port,
+            "-n",
+            "200",
+            "--set",
+            "hold=1s",
+            "--",
+            &python,
+            "-c",
+            &script,
+        ])
+        .expect(6);
+    tells(&ended, "the server accepted 100 of 200 connections");
+    let result = lab.result();
+    assert_eq!(result["connections"]["held"], 100);
+    assert_eq!(result["connections"]["accepted"], 100);
+    assert_eq!(result["connections"]["waiting"], 100);
+}
+
+#[test]
+fn a_command_that_cannot_be_measured_is_told_and_leaves_nothing() {
+    let lab = Lab::new();
+    let address = free_address();
+    let port = address.rsplit(':').next().expect("a port").to_owned();
+    for (command, says_so) in [
+        (&["no-such-program"][..], "cannot start no-such-program"),
+        (
+            &["false"][..],
+            "false exited with code 1 before it listened",
+        ),
+        (
+            &["sh", "-c", "echo a last line; exit 3"][..],
+            "its last lines: a last line",
+        ),
+        (&["sleep", "600"][..], "does not listen at 127.0.0.1:"),
+    ] {
+        let arguments = [
+            "run",
+            "--progress",
+            "none",
+            "--port",
+            &port,
+            "-n",
+            "10",
+            "--set",
+            "server.ready_within=2s",
+            "--",
+        ];
+        let ended = lab.run(&[&arguments[..], command].concat()).expect(5);
+        let all = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(all.contains(says_so), "no {says_so:?} in:\n{all}");
+    }
+    lab.clean().expect(0);
+}

@@ -176,7 +176,11 @@ fn note(search: &Path, connections: u64, report: &Report, directory: &Path) -> R
         directory: directory
             .file_name()
             .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
-        limit: report.limit.as_ref().map(|limit| limit.kind.to_string()),
+        limit: report
+            .limit
+            .as_ref()
+            .map(|limit| limit.kind.to_string())
+            .or_else(|| report.result.reasons.first().cloned()),
     };
     record::add_event(search, caller(), event).map_err(|error| Failure::new(Exit::Failed, error))
 }

@@ -85,16 +85,18 @@ impl Conductor<'_> {
             .workers
             .iter()
             .find(|worker| worker.id.is_server())
-            .and_then(|worker| worker.accepting.as_ref())
-            .map(|state| state.accepted + state.waiting + state.half_open);
+            .and_then(|worker| Some((worker.looks, worker.accepting.as_ref()?)))
+            .map(|(looks, state)| (looks, state.accepted + state.waiting + state.half_open));
         let watch = self.watch.as_mut()?;
         let now = Instant::now();
-        watch.note_missing(open, seen, now);
+        if let Some((looks, seen)) = seen {
+            watch.note_look(looks, open, seen);
+        }
         if accepted != watch.accepted || watch.pace.paused().is_none() {
             (watch.accepted, watch.moved) = (accepted, now);
         }
         let stuck = now.saturating_duration_since(watch.moved);
-        let ended = watch.ended_unnoticed(now);
+        let ended = watch.ended_unnoticed();
         let mut changed = watch.pace.pass(now);
         if seeks {
             changed |= watch.pace.search(open.as_f64());

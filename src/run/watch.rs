@@ -1,12 +1,12 @@
 //! What the ramp has seen of a server that is not the lab's own.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::pace::Pace;
 use crate::domain::ConnCount;
 
-/// The server's end has to have fewer connections for this long, because both ends are counted at different moments.
-const MISSING_FOR: Duration = Duration::from_millis(600);
+/// Looks in which the server's end has to have fewer connections, one after the other.
+const MISSING_LOOKS: u32 = 4;
 
 /// What the ramp has seen of the server so far.
 #[derive(Debug)]
@@ -17,8 +17,10 @@ pub(super) struct Watch {
     pub(super) accepted: ConnCount,
     pub(super) moved: Instant,
     pub(super) told: f64,
-    /// Since when the server's end has clearly fewer connections than the clients'.
-    pub(super) missing: Option<Instant>,
+    /// Looks at the server's end that are known.
+    looks: u64,
+    /// Looks, one after the other, in which the server's end had clearly fewer connections than the clients'.
+    missing: u32,
 }
 
 impl Watch {
@@ -31,25 +33,28 @@ impl Watch {
             accepted: ConnCount::ZERO,
             moved: now,
             told: f64::NAN,
-            missing: None,
+            looks: 0,
+            missing: 0,
         }
     }
 
-    /// The clients hold so many connections, and the server's end has so many sockets.
-    pub(super) fn note_missing(&mut self, open: ConnCount, seen: Option<u64>, now: Instant) {
-        let Some(seen) = seen else { return };
-        // The two are counted at different moments.
-        let allowed = (open.count() / 20).max(100);
+    /// A look at the server's end has come: it has so many sockets, and the clients held so many connections, as far as they
+    /// have told. What they tell is older than the look, so that it is less while connections come.
+    pub(super) fn note_look(&mut self, looks: u64, open: ConnCount, seen: u64) {
+        if looks == self.looks {
+            return;
+        }
+        self.looks = looks;
+        let allowed = (open.count() / 20).max(50);
         if seen + allowed < open.count() {
-            self.missing.get_or_insert(now);
+            self.missing += 1;
         } else {
-            self.missing = None;
+            self.missing = 0;
         }
     }
 
     /// Whether connections have ended that the clients have not noticed yet: they look for that once a second.
-    pub(super) fn ended_unnoticed(&self, now: Instant) -> bool {
-        self.missing
-            .is_some_and(|since| now.saturating_duration_since(since) >= MISSING_FOR)
+    pub(super) const fn ended_unnoticed(&self) -> bool {
+        self.missing >= MISSING_LOOKS
     }
 }

@@ -33,8 +33,9 @@ pub(super) struct Worker {
     pub(super) verified: Option<VerifyReport>,
     /// Of a server that is not the lab's own: what is known of it.
     pub(super) subject: Option<Box<SubjectFacts>>,
-    /// Of such a server: how far it has accepted.
+    /// Of such a server: how far it has accepted, and how often it was told.
     pub(super) accepting: Option<AcceptState>,
+    pub(super) looks: u64,
     pub(super) exited: Option<ExitReport>,
     pub(super) fatal: Option<(String, Option<String>)>,
     /// Its panic, as it told it before it ended.
@@ -52,6 +53,7 @@ impl Worker {
             verified: None,
             subject: None,
             accepting: None,
+            looks: 0,
             exited: None,
             fatal: None,
             panicked: None,
@@ -125,7 +127,10 @@ impl Worker {
             }
             Event::Fatal { error, hint } => self.fatal = Some((error.clone(), hint.clone())),
             Event::Subject { facts } => self.subject = Some(facts.clone()),
-            Event::Accepting { state } => self.accepting = Some(state.clone()),
+            Event::Accepting { state } => {
+                self.accepting = Some(state.clone());
+                self.looks += 1;
+            }
             Event::Prepared { .. }
             | Event::ConnectFailed { .. }
             | Event::Lost { .. }

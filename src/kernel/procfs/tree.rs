@@ -3,9 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
 
 use super::{Malformed, ProcError, Procfs, number, process};
 use crate::domain::{Bytes, DescriptorUse, ProcessSample, Reading, TreeRoot, TreeSample, WorkerId};
+
+/// How long reading proportional shares may take: the kernel walks all pages of a process for each.
+const LONGEST_SHARES: Duration = Duration::from_secs(1);
 
 /// One process of `/proc`, from its `stat`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +101,7 @@ impl Procfs {
             fullest: None,
             proportional: proportional.then_some(Reading::Present(Bytes::ZERO)),
         };
+        let began = Instant::now();
         for row in &rows {
             let Ok(sample) = self.process(worker, row.pid) else {
                 continue;
@@ -112,6 +117,14 @@ impl Procfs {
             sum.user_ticks += sample.user_ticks;
             sum.system_ticks += sample.system_ticks;
             self.add_descriptors(row.pid, &mut tree);
+            if began.elapsed() > LONGEST_SHARES
+                && let Some(share) = &mut tree.proportional
+            {
+                *share = Reading::missing(format!(
+                    "it has {} processes, and reading the share of each takes too long",
+                    rows.len()
+                ));
+            }
             if let Some(Reading::Present(share)) = tree.proportional {
                 tree.proportional = Some(match self.proportional(row.pid) {
                     Ok(more) => Reading::Present(share + more),

@@ -266,8 +266,12 @@ impl Watch<'_> {
         match observe::accept_state(&self.spec.listen) {
             Ok(state) => {
                 self.tell_filling(&state.queues);
+                let coming = self.changed.elapsed() < STILL_COMING;
                 if state != self.told {
                     self.changed = Instant::now();
+                }
+                // While connections come, that nothing has changed says something too.
+                if state != self.told || coming {
                     self.counters.established = ConnCount::new(state.accepted);
                     self.counters.opened = self.counters.opened.max(self.counters.established);
                     self.outbox.tell(Event::Accepting {
