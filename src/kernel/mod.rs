@@ -7,6 +7,7 @@ pub mod identity;
 pub mod kmsg;
 pub mod netlink;
 pub mod object_sizes;
+pub mod process;
 pub mod procfs;
 pub mod sys;
 pub mod sysconf;

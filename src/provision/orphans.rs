@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::control::{RUN_VARIABLE, RUNNER_VARIABLE, SUBJECT_VARIABLE};
 use crate::domain::RunId;
 use crate::kernel::identity::{self, Life, ProcessIdentity};
+use crate::kernel::process::Environment;
 use crate::kernel::sys::process::ProcessHandle;
 use crate::kernel::sys::userns;
 
@@ -149,25 +150,17 @@ struct Seen {
 impl Seen {
     fn of(folder: &Path) -> io::Result<Self> {
         let program = folder.join("exe").read_link()?;
-        let environment = fs::read(folder.join("environ"))?;
+        let environment = Environment::of(folder)?;
         let name = program.file_name().unwrap_or_default().to_string_lossy();
         Ok(Self {
             uid: folder.metadata()?.uid(),
             program: PathBuf::from(name.trim_end_matches(REPLACED)),
             pid_namespace: folder.join("ns/pid").read_link()?,
-            subject: variable(&environment, SUBJECT_VARIABLE).is_some(),
-            run: variable(&environment, RUN_VARIABLE).and_then(RunId::parse),
-            runner: variable(&environment, RUNNER_VARIABLE).map(str::to_owned),
+            subject: environment.variable(SUBJECT_VARIABLE).is_some(),
+            run: environment.variable(RUN_VARIABLE).and_then(RunId::parse),
+            runner: environment.variable(RUNNER_VARIABLE).map(str::to_owned),
         })
     }
-}
-
-/// The value of a variable in an environment as `/proc/PID/environ` has it: pairs, each ended by a zero.
-fn variable<'a>(environment: &'a [u8], name: &str) -> Option<&'a str> {
-    environment.split(|byte| *byte == 0).find_map(|pair| {
-        let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-        std::str::from_utf8(value).ok()
-    })
 }
 
 /// What the kernel adds to the name of a file that was removed while it runs.
@@ -179,15 +172,6 @@ const LONGEST_EXIT: Duration = Duration::from_secs(60);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_variable_is_read_from_the_environment() {
-        let environment = b"PATH=/bin\0XC1M_RUN=1\0C1M_RUN=0123abcd\0C1M_RUNNER=7:9\0";
-        assert_eq!(variable(environment, RUN_VARIABLE), Some("0123abcd"));
-        assert_eq!(variable(environment, RUNNER_VARIABLE), Some("7:9"));
-        assert_eq!(variable(environment, "C1M"), None);
-        assert_eq!(variable(b"", RUN_VARIABLE), None);
-    }
 
     #[test]
     fn this_process_is_no_orphan() {

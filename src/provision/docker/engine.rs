@@ -17,9 +17,10 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::address::{EngineAddress, Surroundings, Transport};
-use super::nearness::{Found, Here, Listener, Witness, is_of_container, judge, prove_here};
+use super::nearness::{Found, Here, Listener, Witness, judge, prove_here};
 use crate::domain::{DockerFacts, Reading};
-use crate::kernel;
+use crate::kernel::process::{ControlGroups, command_name};
+use crate::kernel::sys::peer::listener_of;
 use crate::provision::ProvisionError;
 
 /// How long after a process ended the engine may still call its container running: it gives up on one after ten seconds.
@@ -213,8 +214,8 @@ impl Engine {
                     .and_then(|found| u32::try_from(found.state?.pid?).ok())
                     .filter(|pid| *pid != 0);
                 let Some(pid) = pid else { continue };
-                match std::fs::read_to_string(format!("/proc/{pid}/cgroup")) {
-                    Ok(groups) => match is_of_container(&groups, &id) {
+                match ControlGroups::of(pid) {
+                    Ok(groups) => match groups.name(&id) {
                         Some(true) => return Witness::Seen,
                         Some(false) => {
                             return Witness::Contradicts(format!(
@@ -252,12 +253,9 @@ impl Engine {
         let Transport::Unix(path) = self.address.transport() else {
             return Listener::Unknown;
         };
-        match kernel::sys::peer::listener_of(&path) {
+        match listener_of(&path) {
             Ok(None) => Listener::OutsideOurProcesses,
-            Ok(Some(pid)) => std::fs::read_to_string(format!("/proc/{pid}/comm"))
-                .map_or(Listener::Unknown, |name| {
-                    Listener::Named(name.trim().to_owned())
-                }),
+            Ok(Some(pid)) => command_name(pid).map_or(Listener::Unknown, Listener::Named),
             Err(_) => Listener::Unknown,
         }
     }

@@ -1,6 +1,8 @@
 //! Which limit of descriptors the engine may give to a container, found by trying with a real one: an engine that asks for
 //! more than it may give fails at the container's start, and not before.
 
+use std::path::Path;
+
 use bollard::models::{ContainerCreateBody, HostConfig, ResourcesUlimits};
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 
@@ -9,6 +11,7 @@ use super::engine::{Engine, said};
 use super::program::Program;
 use super::{image, labels, sweep};
 use crate::domain::{Bytes, Limit, RunId};
+use crate::kernel::procfs::Procfs;
 use crate::plan::ContainerBounds;
 use crate::provision::{ProvisionError, WorkerProgram};
 
@@ -110,37 +113,15 @@ fn try_one(
         })
         .map_err(|error| said(&error))?;
     let pid = state.and_then(|state| state.pid).unwrap_or_default();
-    let text = std::fs::read_to_string(format!("/proc/{pid}/limits"))
+    let limits = u32::try_from(pid)
+        .map_err(|error| error.to_string())
+        .and_then(|pid| {
+            let mut proc = Procfs::new(Path::new("/"));
+            proc.descriptor_limits(pid)
+                .map_err(|error| error.to_string())
+        })
         .map_err(|error| format!("its process {pid} cannot be looked at: {error}"))?;
-    open_files(&text).ok_or_else(|| format!("/proc/{pid}/limits has no row for open files"))
-}
-
-/// Soft and hard limit of open files in `/proc/PID/limits`, see proc(5).
-fn open_files(text: &str) -> Option<(u64, Limit<u64>)> {
-    let row = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
-    let mut fields = row.split_ascii_whitespace();
-    let soft = fields.next()?.parse().ok()?;
-    let hard = match fields.next()? {
-        "unlimited" => Limit::Unlimited,
-        number => Limit::At(number.parse().ok()?),
-    };
-    Some((soft, hard))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_row_of_open_files_is_found() {
-        let text = "\
-Limit                     Soft Limit           Hard Limit           Units     
-Max cpu time              unlimited            unlimited            seconds   
-Max open files            1024                 20000                files     
-";
-        assert_eq!(open_files(text), Some((1024, Limit::At(20_000))));
-        assert_eq!(open_files("Max cpu time unlimited unlimited seconds"), None);
-    }
+    // No limit at all is no number that a container could get.
+    let soft = limits.soft.bound().unwrap_or(u64::MAX);
+    Ok((soft, limits.hard))
 }

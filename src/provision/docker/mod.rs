@@ -31,6 +31,7 @@ use crate::domain::{HostIndex, NetworkDriver, PlannedWorker, RunId, SettingRecor
 use crate::host::Tuning;
 use crate::kernel::cgroup::MemoryHierarchy;
 use crate::kernel::netlink::route::RouteSocket;
+use crate::kernel::process::ControlGroups;
 use crate::kernel::sys::netns::NetworkNamespace;
 use crate::kernel::sys::process::ProcessHandle;
 use crate::plan::{HostPlan, Plan};
@@ -257,9 +258,9 @@ impl Containers {
             .and_then(|state| u32::try_from(state.pid?).ok())
             .filter(|pid| *pid != 0)
             .ok_or_else(|| unseen("the engine does not say which it is".to_owned()))?;
-        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))
-            .map_err(|error| unseen(format!("process {pid}: {error}")))?;
-        if !groups.contains(id) {
+        let groups =
+            ControlGroups::of(pid).map_err(|error| unseen(format!("process {pid}: {error}")))?;
+        if groups.name(id) != Some(true) {
             return Err(unseen(format!(
                 "process {pid} is there, and is not in a control group of the container"
             )));

@@ -191,17 +191,5 @@ fn engine_runs() -> bool {
     })
 }
 
-/// What `/proc/PID/cgroup` says of a process that should be that of a container: whether it is in a group of the
-/// container; nothing where the process is ending, and version 1 shows it at the root.
-pub(super) fn is_of_container(groups: &str, id: &str) -> Option<bool> {
-    if groups.contains(id) {
-        return Some(true);
-    }
-    let at_root = groups
-        .lines()
-        .all(|line| line.rsplit(':').next().is_some_and(|path| path == "/"));
-    (!at_root).then_some(false)
-}
-
 #[cfg(test)]
 mod tests;

@@ -133,14 +133,3 @@ fn a_process_seen_on_another_kernel_proves_nothing() {
     };
     prove_here(&desktop, &here(), &Witness::Seen).expect_err("a virtual machine");
 }
-
-#[test]
-fn a_process_is_of_a_container_by_its_control_group() {
-    assert_eq!(is_of_container("0::/docker/abc\n", "abc"), Some(true));
-    assert_eq!(is_of_container("0::/user.slice\n", "abc"), Some(false));
-    // As version 1 shows one that is ending.
-    assert_eq!(
-        is_of_container("4:memory:/\n1:name=systemd:/\n", "abc"),
-        None
-    );
-}
