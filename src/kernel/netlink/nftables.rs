@@ -13,7 +13,8 @@ use std::os::fd::OwnedFd;
 use ipnet::Ipv4Net;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
-use encode::{Attributes, Message, attributes, nested, split};
+use super::frame::{ACKNOWLEDGE, DONE, DUMP, Frame, Frames, REQUEST};
+use encode::{Attributes, Message, attributes, nested};
 
 /// Packet rules could not be changed or read.
 #[derive(Debug, thiserror::Error)]
@@ -198,11 +199,11 @@ impl PacketRules {
         Message::batch(BATCH_END, self.next_sequence()).append_to(&mut bytes);
         rustix::net::send(&self.descriptor, &bytes, SendFlags::empty())
             .map_err(|errno| refused(errno.into()))?;
-        self.answers(|kind, sequence, body| match error_of(kind, body) {
+        self.answers(|frame| match frame.errno() {
             // A batch that failed leaves answers behind, one for each of its messages.
-            _ if sequence < first => None,
-            Some(0) => (sequence == last).then_some(Ok(())),
-            Some(code) => Some(Err(io::Error::from_raw_os_error(-code))),
+            _ if frame.sequence < first => None,
+            Some(0) => (frame.sequence == last).then_some(Ok(())),
+            Some(errno) => Some(Err(io::Error::from_raw_os_error(errno))),
             None => None,
         })
         .map_err(refused)
@@ -218,16 +219,16 @@ impl PacketRules {
         let asked = self.next_sequence();
         Message::rules(kind, REQUEST | DUMP, asked, filter).append_to(&mut bytes);
         rustix::net::send(&self.descriptor, &bytes, SendFlags::empty())?;
-        self.answers(|kind, sequence, body| {
-            if sequence != asked {
+        self.answers(|frame| {
+            if frame.sequence != asked {
                 return None;
             }
-            match (kind, error_of(kind, body)) {
+            match (frame.kind, frame.errno()) {
                 (DONE, _) | (_, Some(0)) => Some(Ok(())),
-                (_, Some(code)) => Some(Err(io::Error::from_raw_os_error(-code))),
+                (_, Some(errno)) => Some(Err(io::Error::from_raw_os_error(errno))),
                 _ => {
                     // Each answer begins with the family, the version and a resource number, four bytes in all.
-                    each(body.get(4..).unwrap_or_default());
+                    each(frame.body().get(4..).unwrap_or_default());
                     None
                 }
             }
@@ -237,7 +238,7 @@ impl PacketRules {
     /// Reads answers until `judge` says that it is over.
     fn answers(
         &mut self,
-        mut judge: impl FnMut(u16, u32, &[u8]) -> Option<io::Result<()>>,
+        mut judge: impl FnMut(Frame<'_>) -> Option<io::Result<()>>,
     ) -> io::Result<()> {
         loop {
             let (_, received) = rustix::net::recv(
@@ -248,8 +249,10 @@ impl PacketRules {
             let datagram = self.buffer.get(..received).ok_or_else(|| {
                 io::Error::other(format!("an answer of {received} bytes does not fit"))
             })?;
-            for (kind, sequence, body) in split(datagram) {
-                if let Some(outcome) = judge(kind, sequence, body) {
+            for frame in Frames::of(datagram) {
+                let frame =
+                    frame.map_err(|_| io::Error::other("the length of an answer does not fit"))?;
+                if let Some(outcome) = judge(frame) {
                     return outcome;
                 }
             }
@@ -260,16 +263,6 @@ impl PacketRules {
         self.sequence = self.sequence.wrapping_add(1);
         self.sequence
     }
-}
-
-/// The errno in an answer, negative as the kernel writes it and 0 for an acknowledgement; nothing where it is no such answer.
-fn error_of(kind: u16, body: &[u8]) -> Option<i32> {
-    (kind == ERROR)
-        .then(|| {
-            body.first_chunk::<4>()
-                .map(|code| i32::from_ne_bytes(*code))
-        })
-        .flatten()
 }
 
 /// A base chain at the priority of the raw table, -300, which lies before tracking at -200
@@ -346,14 +339,9 @@ fn address_in(range: Ipv4Net, offset: u32) -> [Attributes; 3] {
 }
 
 // linux/netlink.h
-const REQUEST: u16 = 1;
-const ACKNOWLEDGE: u16 = 4;
-const DUMP: u16 = 0x300;
 const EXCLUSIVE: u16 = 0x200;
 const CREATE: u16 = 0x400;
 const APPEND: u16 = 0x800;
-const ERROR: u16 = 2;
-const DONE: u16 = 3;
 
 // linux/netfilter/nfnetlink.h
 const BATCH_BEGIN: u16 = 0x10;

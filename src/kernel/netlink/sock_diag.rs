@@ -10,21 +10,15 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
 };
 
+use super::frame::{self, DONE, DUMP, ERROR, Frames, HEADER, REQUEST};
 use crate::domain::TcpState;
 
 /// `SOCK_DIAG_BY_FAMILY` (`linux/sock_diag.h`).
 const BY_FAMILY: u16 = 20;
-/// `NLM_F_REQUEST | NLM_F_DUMP` (`linux/netlink.h`).
-const REQUEST_DUMP: u16 = 0x301;
-/// `NLMSG_ERROR` and `NLMSG_DONE`.
-const ERROR: u16 = 2;
-const DONE: u16 = 3;
 /// `IPPROTO_TCP`.
 const TCP: u8 = 6;
-/// `struct nlmsghdr`: length, type, flags, sequence, port.
-const HEADER: usize = 16;
 /// `struct inet_diag_req_v2`.
-const REQUEST: usize = 56;
+const BODY: usize = 56;
 /// `struct inet_diag_msg`, without the attributes behind it.
 const MESSAGE: usize = 72;
 /// A dump comes in pieces of at most 32 KiB (`netlink_dump`); a larger buffer makes it no faster.
@@ -212,12 +206,9 @@ enum Progress {
 
 /// The request as it travels: header, then `struct inet_diag_req_v2`, whose sockid begins with the own port. A port of 0
 /// stands for every one (`inet_diag_dump_icsk` in `net/ipv4/inet_diag.c`).
-fn request(family: Family, states: StateSet, port: Option<u16>) -> [u8; HEADER + REQUEST] {
-    let mut bytes = [0; HEADER + REQUEST];
-    let length = u32::try_from(bytes.len()).expect("a request has 72 bytes");
-    bytes[0..4].copy_from_slice(&length.to_ne_bytes());
-    bytes[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
-    bytes[6..8].copy_from_slice(&REQUEST_DUMP.to_ne_bytes());
+fn request(family: Family, states: StateSet, port: Option<u16>) -> [u8; HEADER + BODY] {
+    let mut bytes = [0; HEADER + BODY];
+    bytes[..HEADER].copy_from_slice(&frame::header(BY_FAMILY, REQUEST | DUMP, 0, BODY));
     bytes[HEADER] = match family {
         Family::V4 => AF_INET,
         Family::V6 => AF_INET6,
@@ -233,17 +224,11 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
 /// Shows the sockets of one piece of the answer.
-fn fold_piece(
-    mut piece: &[u8],
-    each: &mut impl FnMut(&ListedSocket),
-) -> Result<Progress, DiagError> {
-    while let Some((header, _)) = piece.split_at_checked(HEADER) {
-        let length = usize::try_from(u32_at(header, 0)).unwrap_or(usize::MAX);
-        if length < HEADER || length > piece.len() {
-            return Err(DiagError::Malformed("its length does not fit"));
-        }
-        let body = &piece[HEADER..length];
-        match u16_at(header, 4) {
+fn fold_piece(piece: &[u8], each: &mut impl FnMut(&ListedSocket)) -> Result<Progress, DiagError> {
+    for frame in Frames::of(piece) {
+        let frame = frame.map_err(|_| DiagError::Malformed("its length does not fit"))?;
+        let body = frame.body();
+        match frame.kind {
             BY_FAMILY => {
                 if body.len() < MESSAGE {
                     return Err(DiagError::Malformed("it is too short for a socket"));
@@ -262,8 +247,6 @@ fn fold_piece(
             }
             _ => {}
         }
-        // Messages begin at multiples of four bytes.
-        piece = piece.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     Ok(Progress::More)
 }
@@ -296,10 +279,6 @@ fn socket(body: &[u8]) -> Option<ListedSocket> {
         local_ip: address(8),
         inode: u32_at(body, 68),
     })
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_ne_bytes([bytes[at], bytes[at + 1]])
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

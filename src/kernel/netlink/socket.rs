@@ -8,6 +8,8 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, 
 use netlink_packet_route::RouteNetlinkMessage;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
+use super::frame::Frames;
+
 /// Why a request was not fulfilled.
 #[derive(Debug, thiserror::Error)]
 pub enum NetlinkError {
@@ -163,22 +165,9 @@ impl Socket {
 fn messages(
     datagram: &[u8],
 ) -> impl Iterator<Item = Result<NetlinkMessage<RouteNetlinkMessage>, String>> {
-    let mut rest = datagram;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest);
-        // Each message is padded to four bytes, NLMSG_ALIGNTO.
-        let length = rest
-            .first_chunk::<4>()
-            .map_or(0, |bytes| u32::from_ne_bytes(*bytes) as usize)
-            .next_multiple_of(4);
-        rest = match rest.get(length..) {
-            Some(behind) if length > 0 => behind,
-            _ => &[],
-        };
-        Some(message.map_err(|error| error.to_string()))
+    Frames::of(datagram).map(|frame| {
+        let frame = frame.map_err(|_| "the length of a message does not fit".to_owned())?;
+        NetlinkMessage::deserialize(frame.whole).map_err(|error| error.to_string())
     })
 }
 

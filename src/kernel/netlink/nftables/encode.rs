@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use crate::kernel::netlink::frame::{REQUEST, header};
+
 /// Which part of netfilter is spoken to (`linux/netfilter/nfnetlink.h`).
 const SUBSYSTEM_RULES: u16 = 10;
 /// Rules for IPv4 (`NFPROTO_IPV4`).
@@ -11,7 +13,6 @@ const FAMILY_IPV4: u8 = 2;
 const NESTED: u16 = 1 << 15;
 /// The bits of an attribute's type that are its number (`NLA_TYPE_MASK`).
 const TYPE_MASK: u16 = 0x3fff;
-const HEADER: usize = 16;
 
 /// Attributes that are being written.
 #[derive(Debug, Default)]
@@ -65,7 +66,7 @@ impl Message {
         let [high, low] = SUBSYSTEM_RULES.to_be_bytes();
         Self {
             kind,
-            flags: 1,
+            flags: REQUEST,
             sequence,
             body: vec![0, 0, high, low],
         }
@@ -84,32 +85,11 @@ impl Message {
     }
 
     pub(super) fn append_to(&self, bytes: &mut Vec<u8>) {
-        let length = u32::try_from(HEADER + self.body.len()).expect("a rule is far below 4 GiB");
-        bytes.extend_from_slice(&length.to_ne_bytes());
-        bytes.extend_from_slice(&self.kind.to_ne_bytes());
-        bytes.extend_from_slice(&self.flags.to_ne_bytes());
-        bytes.extend_from_slice(&self.sequence.to_ne_bytes());
-        bytes.extend_from_slice(&0_u32.to_ne_bytes());
+        let header = header(self.kind, self.flags, self.sequence, self.body.len());
+        bytes.extend_from_slice(&header);
         bytes.extend_from_slice(&self.body);
         bytes.resize(bytes.len().next_multiple_of(4), 0);
     }
-}
-
-/// Splits a datagram into messages: type, sequence number and body of each. What is cut off or absurd ends it.
-pub(super) fn split(datagram: &[u8]) -> impl Iterator<Item = (u16, u32, &[u8])> {
-    let mut rest = datagram;
-    std::iter::from_fn(move || {
-        let header = rest.first_chunk::<HEADER>()?;
-        let [l0, l1, l2, l3, k0, k1, _, _, s0, s1, s2, s3, ..] = *header;
-        let length = usize::try_from(u32::from_ne_bytes([l0, l1, l2, l3])).ok()?;
-        let body = rest.get(HEADER..length)?;
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((
-            u16::from_ne_bytes([k0, k1]),
-            u32::from_ne_bytes([s0, s1, s2, s3]),
-            body,
-        ))
-    })
 }
 
 /// Attributes that were read, by number.
