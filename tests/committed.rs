@@ -72,6 +72,35 @@ fn every_committed_report_is_made_again_byte_for_byte() {
     }
 }
 
+/// Each block of `docs/limits.md` that names a run is what the program says today of that run's limit.
+#[test]
+fn the_page_of_limits_is_made_from_the_runs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = root.join("docs/limits.md");
+    let there = fs::read_to_string(&path).expect("the page");
+    let mut now = String::new();
+    let mut rest = there.as_str();
+    let mut blocks = 0;
+    while let Some((before, behind)) = rest.split_once("<!-- limit of ") {
+        let (name, behind) = behind.split_once(" -->\n").expect("a name");
+        let (_, behind) = behind.split_once("```text\n").expect("a block");
+        let (_, behind) = behind.split_once("```\n").expect("the end of the block");
+        let recording = record::read(&root.join("docs/results").join(name)).expect("a run");
+        let text = report::limit_text(&report::analyse(&recording));
+        assert!(!text.is_empty(), "{name} has no limit");
+        now = format!("{now}{before}<!-- limit of {name} -->\n```text\n{text}```\n");
+        rest = behind;
+        blocks += 1;
+    }
+    now.push_str(rest);
+    assert!(blocks > 0);
+    if std::env::var_os("C1M_BLESS").is_some() {
+        fs::write(&path, &now).expect("writes");
+        return;
+    }
+    assert!(there == now, "{}", first_difference(&there, &now));
+}
+
 fn first_difference(there: &str, now: &str) -> String {
     let mut lines = there.lines().zip(now.lines());
     match lines.find(|(there, now)| there != now) {

@@ -2,6 +2,7 @@
 
 use crate::domain::{MemoryBasis, Proof, RunResult, RunVerdict};
 
+use super::model::{LimitFinding, LimitKind};
 use super::number::{grouped, kib, seconds};
 
 /// `HELD 1,024,000 of 1,024,000 for 60 s, 0 lost; …`. What was missed stands right behind the word.
@@ -49,6 +50,41 @@ pub(super) fn headline(result: &RunResult) -> String {
     };
     let memory = memory(result).map_or_else(String::new, |memory| format!("; {memory}"));
     format!("{word} {count}{of}{reduced}{hold}, {lost} lost{proof}{memory}")
+}
+
+/// `LIMIT 3,000 connections: the server's own configured maximum; 2,700 held for 30 s`: of a search for a server's limit that
+/// has come to its end.
+pub(super) fn of_search(limit: &LimitFinding, result: &RunResult) -> Option<String> {
+    if !limit.searched || !matches!(result.verdict, RunVerdict::Held | RunVerdict::Missed) {
+        return None;
+    }
+    let what = if limit.kind == LimitKind::TargetReached {
+        format!("NO LIMIT up to {} connections", grouped(limit.connections))
+    } else {
+        format!(
+            "LIMIT {} connections: {}",
+            grouped(limit.connections),
+            limit.kind
+        )
+    };
+    let held = limit
+        .confirmations
+        .iter()
+        .find(|run| run.verdict == RunVerdict::Held)
+        .map_or_else(
+            || match limit.confirmations.len() {
+                0 => String::new(),
+                _ => "; no smaller number was held".to_owned(),
+            },
+            |run| {
+                format!(
+                    "; {} held for {}",
+                    grouped(run.connections),
+                    seconds(run.hold_seconds)
+                )
+            },
+        );
+    Some(format!("{what}{held}"))
 }
 
 /// A scenario may ask for no hold; its phase is then over at once.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::headline::headline;
+use super::headline::{headline, of_search};
 use super::model::{LimitKind, Moment, Report, ServerDetail};
 use super::number::{bytes, bytes_each, figure, grouped, micros, seconds, whole};
 use crate::domain::Reading;
@@ -14,7 +14,10 @@ const DOUBTS_SHOWN: usize = 4;
 #[must_use]
 pub fn text(report: &Report) -> String {
     let result = &report.result;
-    let mut lines = vec![headline(result)];
+    let search = report.limit.as_ref();
+    let search = search.and_then(|limit| of_search(limit, result));
+    let searched = search.is_some();
+    let mut lines = vec![search.unwrap_or_else(|| headline(result))];
     lines.extend(
         result
             .reasons
@@ -31,7 +34,8 @@ pub fn text(report: &Report) -> String {
     if report.result.verdict != crate::domain::RunVerdict::Held
         || report.limit.as_ref().is_some_and(|limit| limit.searched)
     {
-        lines.extend(limit_text(report).lines().map(str::to_owned));
+        let limit = limit_text(report);
+        lines.extend(limit.lines().skip(usize::from(searched)).map(str::to_owned));
     }
     for (error, hint) in &report.errors {
         if let Some(hint) = hint {

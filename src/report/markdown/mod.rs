@@ -13,7 +13,7 @@ mod sizing;
 use page::{Column, Page, code};
 
 use super::charts::Chart;
-use super::headline::headline;
+use super::headline::{headline, of_search};
 use super::model::Report;
 use super::number::{bytes_each, figure, grouped, micros, percent, seconds, whole, with_unit};
 use crate::domain::{Load, ProtocolKind, RunVerdict, TcpState, ThresholdKind, ThresholdResult};
@@ -44,7 +44,12 @@ pub fn markdown(report: &Report, charts: &[Chart]) -> String {
 
 fn verdict(page: &mut Page, report: &Report) {
     let result = &report.result;
-    page.block(&format!("**{}**", headline(result)));
+    let search = report.limit.as_ref();
+    let search = search.and_then(|limit| of_search(limit, result));
+    page.block(&format!(
+        "**{}**",
+        search.unwrap_or_else(|| headline(result))
+    ));
     if !result.reasons.is_empty() {
         let opening = match result.verdict {
             RunVerdict::Held => "Worth knowing:",
