@@ -420,3 +420,25 @@ fn a_command_that_cannot_be_measured_is_told_and_leaves_nothing() {
     }
     lab.clean().expect(0);
 }
+
+#[test]
+fn a_target_that_is_elsewhere_or_a_process_that_is_none_is_refused() {
+    let lab = Lab::new();
+    // TEST-NET-1 of RFC 5737, which is nobody's.
+    for (arguments, says_so) in [
+        (
+            &["--target", "192.0.2.1:80"][..],
+            "192.0.2.1:80 is not an address of this machine",
+        ),
+        (
+            &["--target", "127.0.0.1:1"][..],
+            "nothing listens at 127.0.0.1:1",
+        ),
+        (&["--pid", "4194303", "--port", "80"][..], "process 4194303"),
+    ] {
+        let common = ["run", "--progress", "none", "-n", "10"];
+        let ended = lab.run(&[&common[..], arguments].concat()).expect(5);
+        let all = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(all.contains(says_so), "no {says_so:?} in:\n{all}");
+    }
+}

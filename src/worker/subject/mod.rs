@@ -11,7 +11,7 @@ use std::net::SocketAddrV4;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::{Outbox, WorkerError, refuse};
+use super::{Outbox, Whereabouts, WorkerError, refuse, whereabouts};
 use crate::control::{Command, Event, VERSION};
 use crate::domain::{
     AcceptState, ConnCount, Counters, ListenQueue, Subject, SubjectFacts, SubjectSpec, TreeRoot,
@@ -99,10 +99,13 @@ impl Server {
                     image.image
                 ))),
             },
-            Subject::Target { .. } => Ok(match ready::owner_of(&spec.listen) {
-                Some(pid) => Self::found(pid)?,
-                None => Self::Unknown,
-            }),
+            Subject::Target { address } => {
+                must_be_here(*address)?;
+                Ok(match ready::owner_of(&spec.listen) {
+                    Some(pid) => Self::found(pid)?,
+                    None => Self::Unknown,
+                })
+            }
         }
     }
 
@@ -299,6 +302,19 @@ impl Watch<'_> {
         };
         self.wait = every.max(began.elapsed() * LOOK_PART);
     }
+}
+
+/// Load goes to this machine alone: a listener at every address of it does not make another machine's address its own.
+fn must_be_here(address: SocketAddrV4) -> Result<(), SubjectError> {
+    let place = whereabouts(*address.ip())
+        .map_err(|error| SubjectError::new(format!("cannot tell where {address} is: {error}")))?;
+    if place == Whereabouts::Here {
+        return Ok(());
+    }
+    Err(
+        SubjectError::new(format!("{address} is not an address of this machine"))
+            .with_hint("run c1m on the machine that has the server"),
+    )
 }
 
 fn gone(how: &str, last_lines: &[String]) -> SubjectError {

@@ -9,6 +9,9 @@ use crate::report::number::{bytes, grouped, seconds};
 /// Descriptors that may be left in a table that is full: a server keeps some for what it needs beside connections.
 const FEW_DESCRIPTORS: u64 = 8;
 
+/// A control group that has more than this share of its limit is full.
+const FULL_GROUP: f64 = 0.97;
+
 /// What logs say when a table of descriptors is full.
 const NO_DESCRIPTORS: [&str; 5] = [
     "too many open files",
@@ -86,6 +89,28 @@ impl Evidence<'_> {
             ));
         }
         reasons.extend(line.map(|message| format!("the kernel's log: `{}`", message.text)));
+        Some(reasons)
+    }
+
+    /// Its group had nothing left when it took no more connections: the kernel takes back what it can instead of ending it,
+    /// and it hardly runs.
+    pub(super) fn memory_full(&self) -> Finding {
+        if !matches!(self.gave_way, Some(GaveWay::NotAccepted { .. })) {
+            return None;
+        }
+        let full = self.group().into_iter().rev().find_map(|group| {
+            let Limit::At(limit) = group.limit else {
+                return None;
+            };
+            (group.charged.as_f64() >= limit.as_f64() * FULL_GROUP).then_some((group, limit))
+        });
+        let (group, limit) = full?;
+        let mut reasons = vec![format!(
+            "its control group had {} of {} in use, and it took no more connections",
+            bytes(group.charged.as_f64()),
+            bytes(limit.as_f64())
+        )];
+        reasons.extend(self.waiting());
         Some(reasons)
     }
 

@@ -81,11 +81,12 @@ type Look<'a> = fn(&Evidence<'a>) -> Finding;
 
 /// The kinds in the order in which they explain others: a server that was killed for memory loses its connections too.
 fn kind<'a>(evidence: &Evidence<'a>) -> (LimitKind, Vec<String>) {
-    let kinds: [(LimitKind, Look<'a>); 11] = [
+    let kinds: [(LimitKind, Look<'a>); 12] = [
         (LimitKind::Memory, Evidence::memory),
         (LimitKind::MachineMemory, Evidence::machine_memory),
         (LimitKind::Clients, Evidence::clients),
         (LimitKind::Conntrack, Evidence::conntrack),
+        (LimitKind::Memory, Evidence::memory_full),
         (LimitKind::Threads, Evidence::threads),
         (LimitKind::Descriptors, Evidence::descriptors),
         (LimitKind::IdleTimeout, Evidence::idle_timeout),
