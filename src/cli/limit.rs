@@ -148,9 +148,18 @@ fn hold_fewer(
         if verdict == RunVerdict::Interrupted {
             return Ok(None);
         }
-        wanted = less(wanted);
+        wanted = next_try(wanted, report.result.connections.verified);
     }
     Ok(None)
+}
+
+/// What to try after `wanted` was not held: as many as answered, where clearly fewer did, because a server may accept more
+/// than it serves; else a tenth less.
+fn next_try(wanted: u64, answered: Option<u64>) -> u64 {
+    match answered {
+        Some(answered) if answered > 0 && answered < less(wanted) => answered,
+        _ => less(wanted),
+    }
 }
 
 /// A tenth less, in whole connections.
@@ -291,5 +300,27 @@ fn directory_in(said: &str) -> Option<PathBuf> {
         Some(path)
     } else {
         path.parent().map(Path::to_path_buf)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_answers_fewer_than_it_accepts_is_asked_for_those() {
+        assert_eq!(next_try(1_000, None), 900);
+        assert_eq!(next_try(1_000, Some(1_000)), 900);
+        assert_eq!(next_try(1_000, Some(950)), 900);
+        assert_eq!(next_try(1_000, Some(97)), 97);
+        assert_eq!(next_try(1_000, Some(0)), 900);
+        assert_eq!(next_try(1, None), 0);
+    }
+
+    #[test]
+    fn the_directory_is_in_what_a_run_says_last() {
+        let said = "HELD\nreport: a/b/report.md\n";
+        assert_eq!(directory_in(said), Some(PathBuf::from("a/b")));
+        assert_eq!(directory_in("nothing"), None);
     }
 }

@@ -3,7 +3,7 @@
 use super::Finding;
 use super::ages::Ages;
 use super::evidence::Evidence;
-use crate::domain::{Bytes, CgroupSample, ConnectFailure, GaveWay, Limit};
+use crate::domain::{Bytes, CgroupSample, ConnectFailure, GaveWay, Limit, Phase};
 use crate::report::number::{bytes, grouped, seconds};
 
 /// Descriptors that may be left in a table that is full: a server keeps some for what it needs beside connections.
@@ -203,6 +203,11 @@ impl Evidence<'_> {
     /// the server's end.
     pub(super) fn idle_timeout(&self) -> Finding {
         if self.accepted_peak * 2 < self.lost_count().min(self.established_peak) {
+            return None;
+        }
+        // What ends while something is said on it is not idle.
+        let speaks = self.story.began(Phase::Verify).unwrap_or(f64::INFINITY);
+        if self.lost.first().is_none_or(|(at, _)| *at >= speaks) {
             return None;
         }
         let ages = Ages::of(&self.story.opened, &self.lost)?;
