@@ -66,5 +66,8 @@ pub(crate) fn one_table_stops_a_server_at_the_limit(engine: EngineKind) {
     serving.drained();
     dialing.end();
     serving.end();
-    assert_eq!(sockets_of(target), Vec::<String>::new());
+    assert_eq!(
+        sockets_of(target, source(engine, 15, 0)),
+        Vec::<String>::new()
+    );
 }

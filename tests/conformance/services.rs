@@ -16,14 +16,17 @@ pub(crate) fn a_server_that_does_not_accept_leaves_them_in_the_queue(engine: Eng
     assert_eq!(dialing.ramp().0.opened.count(), 100);
     assert_eq!(serving.counters.opened.count(), 0);
     // Half-open ones would be in another state than ESTABLISHED, which is 01.
-    let established = sockets_of(target)
+    let established = sockets_of(target, source(engine, 16, 0))
         .iter()
         .filter(|line| line.contains(" 01 "))
         .count();
     assert_eq!(established, 200, "both ends of each");
     assert_eq!(dialing.drain(), 100);
     assert_eq!(serving.drain(), 0);
-    assert_eq!(sockets_of(target), Vec::<String>::new());
+    assert_eq!(
+        sockets_of(target, source(engine, 16, 0)),
+        Vec::<String>::new()
+    );
     dialing.end();
     serving.end();
 }
@@ -75,7 +78,10 @@ pub(crate) fn a_server_that_accepts_and_watches_nothing_still_notices(engine: En
     assert_eq!((report.asked.count(), report.silent.count()), (40, 40));
     assert_eq!(serving.counters.bytes_read, 0);
     assert_eq!(serving.drain(), 40);
-    assert_eq!(sockets_of(target), Vec::<String>::new());
+    assert_eq!(
+        sockets_of(target, source(engine, 22, 0)),
+        Vec::<String>::new()
+    );
     dialing.end();
     serving.end();
 }
