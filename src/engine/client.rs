@@ -170,7 +170,9 @@ impl<B> ClientCore<B> {
             };
             held = (engine.tend)(&thread, slot, begun);
         }
-        self.counters[index].closed.add(held);
+        // What the engine has not counted one by one.
+        let counters = &self.counters[index];
+        counters.closed.add(counters.established());
         self.orders.drain_part_done(held);
     }
 

@@ -191,7 +191,7 @@ fn closing(story: &Story, began: f64) -> Vec<(f64, f64)> {
     stepped([first].into_iter().chain(later))
 }
 
-/// A line in steps: a value stays until the next one is told. While connections are closed a client tells so table by
+/// A line in steps: a value stays until the next one is told. While connections are closed some engines tell so table by
 /// table, and nothing is known in between.
 fn stepped(told: impl IntoIterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
     let mut line: Vec<(f64, f64)> = Vec::new();
