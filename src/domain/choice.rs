@@ -240,7 +240,7 @@ pub enum RemainingOnLoss {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlaceMaking {
-    /// Containers and networks of the Docker engine.
+    /// Containers of the Docker engine.
     Docker,
     /// The host's own loopback: nothing is made.
     HostLoopback,

@@ -20,7 +20,7 @@ pub(super) fn topology(page: &mut Page, report: &Report) {
     };
     page.code("mermaid", &diagram(plan));
     let how = match plan.how {
-        PlaceMaking::Docker => "Containers on networks of the Docker engine.",
+        PlaceMaking::Docker => "Containers of the Docker engine.",
         PlaceMaking::HostLoopback => "The host's own loopback: nothing was made.",
         PlaceMaking::Joined { .. } => {
             "The loopback of the server's own network namespace, which was there before: nothing was made."
