@@ -11,12 +11,14 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::child_run::ChildRun;
+use super::progress::ProgressChoice;
 use super::scenario_args::{PlaceArg, connections};
 use super::{Exit, Failure, output};
 use crate::domain::RunResult;
 use crate::record::RESULT;
 use crate::run;
-use crate::scenario::{self, Override};
+use crate::scenario::{self, Override, Scenario};
 
 /// Measures engines and variants side by side, alternating, and prints ratios to the first.
 #[derive(Debug, Args)]
@@ -121,20 +123,11 @@ impl Variant {
 /// What every run of a variant sets: no hold and no proof, because the ramp is what is measured.
 const FIXED_SETS: [&str; 2] = ["hold=0s", "verify=none"];
 
-/// Variables that would make another scenario of a run, or no run at all.
-const OTHER_SCENARIOS: [&str; 5] = [
-    "C1M_SCENARIO",
-    "C1M_FIT",
-    "C1M_HOLD",
-    "C1M_SET",
-    "C1M_DRY_RUN",
-];
-
 /// What is run in turn.
 enum Entrant {
     Ours {
         name: String,
-        sets: Vec<String>,
+        scenario: Box<Scenario>,
         environment: Option<(&'static str, &'static str)>,
     },
     Other {
@@ -158,7 +151,7 @@ struct Row {
 
 pub(super) fn run(args: &BenchArgs) -> Result<Exit, Failure> {
     let entrants = entrants(args)?;
-    check(args, &entrants)?;
+    check(&entrants)?;
     let mut rates: Vec<Vec<f64>> = vec![Vec::new(); entrants.len()];
     let mut results: Vec<Option<RunResult>> = vec![None; entrants.len()];
     for round in 1..=args.rounds {
@@ -166,10 +159,10 @@ pub(super) fn run(args: &BenchArgs) -> Result<Exit, Failure> {
             let rate = match entrant {
                 Entrant::Ours {
                     name,
-                    sets,
+                    scenario,
                     environment,
                 } => {
-                    let result = one_run(args, name, sets, *environment)?;
+                    let result = one_run(name, scenario, *environment)?;
                     let rate = result
                         .ramp
                         .rate_per_second
@@ -196,49 +189,35 @@ pub(super) fn run(args: &BenchArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Every variant is understood and fits before the first of them runs: the last may be the wrong one, and it would come to
-/// light after half an hour.
-fn check(args: &BenchArgs, entrants: &[Entrant]) -> Result<(), Failure> {
+/// Every variant fits before the first of them runs: the last may be the wrong one, and it would come to light after half an
+/// hour.
+fn check(entrants: &[Entrant]) -> Result<(), Failure> {
     let facts = run::look()?;
     for entrant in entrants {
-        let Entrant::Ours { name, sets, .. } = entrant else {
-            continue;
-        };
-        let wrong = |exit: Exit, why: &dyn std::fmt::Display| {
-            Failure::new(exit, format!("variant {name}: {why}"))
-        };
-        let mut changes = vec![
-            Override::from_flag("-n", "connections", &args.connections),
-            Override::from_flag("--place", "place", args.place.name()),
-        ];
-        for set in FIXED_SETS
-            .iter()
-            .copied()
-            .chain(sets.iter().map(String::as_str))
-        {
-            let change = Override::from_assignment(set).map_err(|why| wrong(Exit::Usage, &why))?;
-            changes.push(change);
+        if let Entrant::Ours { name, scenario, .. } = entrant {
+            run::plan_for(scenario, &facts).map_err(|error| {
+                let failure = Failure::from(error);
+                wrong(name, failure.exit(), &failure)
+            })?;
         }
-        let scenario =
-            scenario::built_in(&changes).map_err(|errors| wrong(Exit::Scenario, &errors))?;
-        run::plan_for(&scenario, &facts).map_err(|error| {
-            let failure = Failure::from(error);
-            wrong(failure.exit(), &failure)
-        })?;
     }
     Ok(())
 }
 
+fn wrong(variant: &str, exit: Exit, why: &dyn std::fmt::Display) -> Failure {
+    Failure::new(exit, format!("variant {variant}: {why}"))
+}
+
 fn entrants(args: &BenchArgs) -> Result<Vec<Entrant>, Failure> {
-    let mut entrants: Vec<Entrant> = args
-        .variants
-        .iter()
-        .map(|variant| Entrant::Ours {
+    let mut entrants = Vec::new();
+    for variant in &args.variants {
+        let sets = variant.sets();
+        entrants.push(Entrant::Ours {
             name: variant.name().to_owned(),
-            sets: variant.sets(),
+            scenario: scenario_of(args, variant.name(), sets.iter().map(String::as_str))?,
             environment: variant.environment(),
-        })
-        .collect();
+        });
+    }
     for text in &args.variant {
         let (name, sets) = text.split_once(':').ok_or_else(|| {
             Failure::new(
@@ -248,7 +227,7 @@ fn entrants(args: &BenchArgs) -> Result<Vec<Entrant>, Failure> {
         })?;
         entrants.push(Entrant::Ours {
             name: name.to_owned(),
-            sets: sets.split(',').map(str::to_owned).collect(),
+            scenario: scenario_of(args, name, sets.split(','))?,
             environment: None,
         });
     }
@@ -256,6 +235,26 @@ fn entrants(args: &BenchArgs) -> Result<Vec<Entrant>, Failure> {
         command: command.clone(),
     }));
     Ok(entrants)
+}
+
+/// The scenario of a variant.
+fn scenario_of<'a>(
+    args: &BenchArgs,
+    name: &str,
+    sets: impl Iterator<Item = &'a str>,
+) -> Result<Box<Scenario>, Failure> {
+    let mut changes = vec![
+        Override::from_flag("-n", "connections", &args.connections),
+        Override::from_flag("--place", "place", args.place.name()),
+    ];
+    for set in FIXED_SETS.into_iter().chain(sets) {
+        let change =
+            Override::from_assignment(set).map_err(|why| wrong(name, Exit::Usage, &why))?;
+        changes.push(change);
+    }
+    scenario::built_in(&changes)
+        .map(Box::new)
+        .map_err(|errors| wrong(name, Exit::Scenario, &errors))
 }
 
 impl Entrant {
@@ -267,12 +266,11 @@ impl Entrant {
     }
 }
 
-/// One run without hold and proof, in a process of its own: what an earlier run has left in this process cannot matter.
+/// One run without hold and proof.
 fn one_run(
-    args: &BenchArgs,
     name: &str,
-    sets: &[String],
-    environment: Option<(&str, &str)>,
+    scenario: &Scenario,
+    environment: Option<(&'static str, &'static str)>,
 ) -> Result<RunResult, Failure> {
     let results = env::temp_dir().join(format!("c1m-bench-{:08x}", run::random_number()));
     // Made here, for its owner alone: a folder that somebody else has put there is no place for results.
@@ -280,33 +278,25 @@ fn one_run(
         .mode(0o700)
         .create(&results)
         .with_context(|| format!("cannot make {}", results.display()))?;
-    let program = env::current_exe().context("cannot find the program itself")?;
-    let mut command = Command::new(program);
-    command
-        .args(["run", "--progress", "none"])
-        .args(FIXED_SETS.iter().flat_map(|set| ["--set", set]))
-        .args(["--place", args.place.name(), "-n", &args.connections])
-        .arg("--results-dir")
-        .arg(&results)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null());
-    for set in sets {
-        command.args(["--set", set]);
+    // What its summary says stands in `result.json` too.
+    let output = ChildRun {
+        scenario,
+        results: &results,
+        progress: ProgressChoice::None,
+        allow_host_settings: false,
+        // Each variant has what it names and nothing else, whatever was set when the comparison was started.
+        environment,
     }
-    // What is checked beforehand is what runs.
-    for variable in OTHER_SCENARIOS {
-        command.env_remove(variable);
-    }
-    // Each variant has what it names and nothing else, whatever was set when the comparison was started.
-    command.env_remove("C1M_ALLOCATOR").envs(environment);
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start a run of {name}"))?;
+    .start()
+    .and_then(|run| run.wait_with_output().context("cannot wait for it"))
+    .with_context(|| format!("cannot run {name}"))?;
+    let status = output.status;
     let outcome = if status.success() {
         read_result(&results).map_err(Failure::from)
     } else {
         Err(Failure::new(
-            exit_of(status.code()),
+            // A host that cannot is no failure of the program.
+            Exit::of(status),
             format!("a run of {name} ended with {status}"),
         ))
     };
@@ -315,25 +305,6 @@ fn one_run(
     let result = outcome?;
     removed?;
     Ok(result)
-}
-
-/// The exit of a run is the exit of the bench: a host that cannot is no failure of the program.
-pub(super) fn exit_of(code: Option<i32>) -> Exit {
-    [
-        Exit::Usage,
-        Exit::Scenario,
-        Exit::HostCannot,
-        Exit::Provision,
-        Exit::Missed,
-        Exit::Invalid,
-        Exit::TimedOut,
-        Exit::HostChanged,
-        Exit::Interrupted,
-        Exit::Terminated,
-    ]
-    .into_iter()
-    .find(|exit| code == Some(i32::from(exit.code())))
-    .unwrap_or(Exit::Failed)
 }
 
 fn read_result(results: &Path) -> anyhow::Result<RunResult> {

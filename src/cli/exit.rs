@@ -1,5 +1,7 @@
 //! Exit codes: what the program's end means to a script. They are documented in `docs/exit-codes.md`.
 
+use std::process::ExitStatus;
+
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
@@ -32,6 +34,23 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// Every end.
+    const ALL: [Self; 13] = [
+        Self::Done,
+        Self::Failed,
+        Self::Usage,
+        Self::Scenario,
+        Self::HostCannot,
+        Self::Provision,
+        Self::Missed,
+        Self::Invalid,
+        Self::TimedOut,
+        Self::HostChanged,
+        Self::HungUp,
+        Self::Interrupted,
+        Self::Terminated,
+    ];
+
     /// The end that a signal asked for: 128 and its number, as shells have it.
     #[must_use]
     pub const fn by_signal(signal: i32) -> Self {
@@ -40,6 +59,15 @@ impl Exit {
             15 => Self::Terminated,
             _ => Self::Interrupted,
         }
+    }
+
+    /// How a process of this program has ended. One that a signal has ended, or that ended with another code, failed.
+    #[must_use]
+    pub fn of(status: ExitStatus) -> Self {
+        Self::ALL
+            .into_iter()
+            .find(|exit| status.code() == Some(i32::from(exit.code())))
+            .unwrap_or(Self::Failed)
     }
 
     /// The number that the shell sees.

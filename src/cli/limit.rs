@@ -1,21 +1,22 @@
 //! `c1m limit`: how many connections a server takes before something gives way, what gives way, and whether it holds a few
 //! less. Each run is a process of its own, because a server that gave way has to be started anew.
 
-use std::io::Write as _;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
+use std::thread;
 use std::time::Duration;
-use std::{env, thread};
 
 use anyhow::Context as _;
 use clap::Args;
 
 use super::caller::caller;
+use super::child_run::{ChildRun, directory_in};
 use super::progress::ProgressChoice;
 use super::run::ResultsArgs;
 use super::scenario_args::{ScenarioArgs, connections};
 use super::{Exit, Failure, output};
-use crate::domain::{ConnCount, RunVerdict, Subject};
+use crate::domain::{ConnCount, RunEvent, RunVerdict, VerifyShare};
 use crate::record::{self, REPORT};
 use crate::report::{self, LimitFinding, LimitKind, Report};
 use crate::run::Interrupt;
@@ -32,9 +33,6 @@ const TRIES: u32 = 3;
 
 /// Time between two looks at a run.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-
-/// Variables that a run of ours gets: the others say what the scenario says already.
-const KEPT_VARIABLES: [&str; 2] = ["C1M_RUNTIME_DIR", "C1M_ALLOCATOR"];
 
 /// Finds how many connections a server takes before something gives way, names what does, with its evidence, and holds a few
 /// less to see that they stay. For a server that is not the lab's own: -- COMMAND, --image, --pid or --target.
@@ -59,7 +57,7 @@ pub(super) fn run(args: &LimitArgs, quiet: bool) -> Result<Exit, Failure> {
     };
     let search = Scenario {
         hold: Duration::ZERO,
-        verify: crate::domain::VerifyShare::None,
+        verify: VerifyShare::None,
         name: format!("{}-limit", scenario.name),
         ..scenario.clone()
     };
@@ -120,10 +118,6 @@ fn hold_fewer(
         if wanted == 0 || runner.interrupt.signal().is_some() {
             return Ok(None);
         }
-        if !may_be_asked_again(scenario) {
-            output::line("the server is gone, and the run did not start it: nothing is held");
-            return Ok(None);
-        }
         output::line(&format!(
             "holding {} connections in a run of their own",
             ConnCount::new(wanted)
@@ -135,8 +129,11 @@ fn hold_fewer(
             name: format!("{}-hold", scenario.name),
             ..scenario.clone()
         };
-        let (_, directory) = runner.run(&smaller)?;
-        let Some(directory) = directory else {
+        let (exit, directory) = runner.run(&smaller)?;
+        // A server that is gone, and that the run does not start, cannot be asked again: the run has said so.
+        let (Exit::Done | Exit::Missed | Exit::Invalid | Exit::TimedOut, Some(directory)) =
+            (exit, directory)
+        else {
             return Ok(None);
         };
         let report = report_of(&directory)?;
@@ -144,9 +141,6 @@ fn hold_fewer(
         note(search, wanted, &report, &directory)?;
         if verdict == RunVerdict::Held {
             return Ok(Some(wanted));
-        }
-        if verdict == RunVerdict::Interrupted {
-            return Ok(None);
         }
         wanted = next_try(wanted, report.result.connections.verified);
     }
@@ -168,17 +162,9 @@ fn less(connections: u64) -> u64 {
     (connections as f64 * BACK_OFF) as u64
 }
 
-/// A server that the run starts can always be asked again. One that was there before has to be there still.
-fn may_be_asked_again(scenario: &Scenario) -> bool {
-    match &scenario.server.subject {
-        Some(Subject::Process { pid }) => Path::new(&format!("/proc/{pid}/exe")).exists(),
-        _ => true,
-    }
-}
-
 /// Adds to the recording of the search what a smaller number came to.
 fn note(search: &Path, connections: u64, report: &Report, directory: &Path) -> Result<(), Failure> {
-    let event = crate::domain::RunEvent::Confirmed {
+    let event = RunEvent::Confirmed {
         connections: ConnCount::new(connections),
         verdict: report.result.verdict,
         hold_seconds: report.result.hold_seconds,
@@ -198,10 +184,8 @@ fn note(search: &Path, connections: u64, report: &Report, directory: &Path) -> R
 fn tell(directory: &Path, args: &LimitArgs, held: Option<u64>) -> Result<Exit, Failure> {
     let report = report::write_all(directory, caller())
         .map_err(|error| Failure::new(Exit::Failed, error))?;
-    let mut text = report::limit_text(&report);
-    let page = directory.join(REPORT);
-    text = format!("{text}report: {}\n", page.display());
-    output::print(&text)?;
+    let (text, page) = (report::limit_text(&report), directory.join(REPORT));
+    output::print(&format!("{text}report: {}\n", page.display()))?;
     let enough = args
         .at_least
         .as_deref()
@@ -228,43 +212,26 @@ struct Runner<'a> {
 impl Runner<'_> {
     /// Runs a scenario to its end. Returns how it ended, and its directory, where it came to have one.
     fn run(&self, scenario: &Scenario) -> Result<(Exit, Option<PathBuf>), Failure> {
-        let text = scenario::to_yaml(scenario).context("cannot write the scenario")?;
-        let program = env::current_exe().context("cannot find the program itself")?;
-        let progress = if self.quiet {
-            ProgressChoice::None
-        } else {
-            self.results.progress
-        };
-        let mut command = Command::new(program);
-        command
-            .args(["run", "/dev/stdin", "--progress", progress.name()])
-            .arg("--results-dir")
-            .arg(&self.results.results_dir)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        if self.results.allow_host_settings {
-            command.arg("--allow-host-settings");
+        let mut child = ChildRun {
+            scenario,
+            results: &self.results.results_dir,
+            progress: if self.quiet {
+                ProgressChoice::None
+            } else {
+                self.results.progress
+            },
+            allow_host_settings: self.results.allow_host_settings,
+            environment: None,
         }
-        for (name, _) in env::vars_os() {
-            let known = name.to_string_lossy();
-            if known.starts_with("C1M_") && !KEPT_VARIABLES.contains(&known.as_ref()) {
-                command.env_remove(&name);
-            }
-        }
-        let mut child = command.spawn().context("cannot start a run")?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // A run that ended before it read its scenario says why itself.
-            let _ = stdin.write_all(text.as_bytes());
-        }
+        .start()?;
         let status = self.wait(&mut child)?;
         let mut said = String::new();
         if let Some(mut stdout) = child.stdout.take() {
-            std::io::Read::read_to_string(&mut stdout, &mut said)
+            stdout
+                .read_to_string(&mut said)
                 .context("cannot read what a run said")?;
         }
-        let exit = super::bench::exit_of(status.code());
-        let exit = if status.success() { Exit::Done } else { exit };
-        Ok((exit, directory_in(&said)))
+        Ok((Exit::of(status), directory_in(&said)))
     }
 
     /// Waits for the run. A signal that reached only this process is passed on: those of a terminal reach both.
@@ -289,20 +256,6 @@ impl Runner<'_> {
 /// SIGINT, which a terminal sends to all processes in front.
 const SIGINT: i32 = 2;
 
-/// The directory in what a run says last: `report: PATH`, of the page or of the directory itself.
-fn directory_in(said: &str) -> Option<PathBuf> {
-    let path = said
-        .lines()
-        .rev()
-        .find_map(|line| line.strip_prefix("report: "))?;
-    let path = PathBuf::from(path);
-    if path.is_dir() {
-        Some(path)
-    } else {
-        path.parent().map(Path::to_path_buf)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -315,12 +268,5 @@ mod tests {
         assert_eq!(next_try(1_000, Some(97)), 97);
         assert_eq!(next_try(1_000, Some(0)), 900);
         assert_eq!(next_try(1, None), 0);
-    }
-
-    #[test]
-    fn the_directory_is_in_what_a_run_says_last() {
-        let said = "HELD\nreport: a/b/report.md\n";
-        assert_eq!(directory_in(said), Some(PathBuf::from("a/b")));
-        assert_eq!(directory_in("nothing"), None);
     }
 }

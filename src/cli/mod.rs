@@ -3,6 +3,7 @@
 mod bench;
 mod by_hand;
 mod caller;
+mod child_run;
 mod clean;
 mod client;
 mod completions;
