@@ -184,15 +184,16 @@ pub enum Event {
         /// The line.
         text: String,
     },
-    /// How far such a server has accepted its connections. Comes when it has changed.
+    /// How far such a server has accepted its connections. Comes when it has changed, and at each look while connections
+    /// come.
     Accepting {
         /// The counts.
         state: AcceptState,
     },
-    /// The accept queue of such a server is filling, or has emptied again.
+    /// The accept queue of such a server is filling, or has emptied again. The worker decides from where on.
     Queue {
-        /// How full the fullest is: 1 where it takes no more.
-        fullness: f64,
+        /// Whether it is filling.
+        filling: bool,
     },
     /// Something that a reader of the report has to know.
     Warning {

@@ -72,8 +72,8 @@ pub use sample::{
 pub use setting::{RestoreOutcome, SettingChange, SettingRecord, SettingScope, SettingValue};
 pub use stage::{Stage, hold_of, verify_of, verify_rate_of};
 pub use subject::{
-    AcceptState, CommandSubject, DescriptorUse, ImageSubject, ListenQueue, Subject, SubjectFacts,
-    SubjectSpec, TreeRoot, TreeSample,
+    AcceptState, CommandSubject, DescriptorUse, ImageSubject, ListenQueue, StartOptions, Subject,
+    SubjectFacts, SubjectSpec, TreeRoot, TreeSample,
 };
 pub use summary::{RunSummary, Threshold, WorkerSummary};
 pub use task::{Load, Task, VerifyReport, WrongAnswer};

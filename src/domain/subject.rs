@@ -48,28 +48,38 @@ impl fmt::Display for Subject {
     }
 }
 
-/// A program with its surroundings.
+/// What a server gets that the run starts, as a program or in a container.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StartOptions {
+    /// Variables of its environment, beside those that it has anyhow: of a program `PATH`, `HOME` and so on, of a container
+    /// what its image says.
+    pub environment: BTreeMap<String, String>,
+    /// Where it runs; absent means where the runner was started, or where the image says.
+    pub working_folder: Option<String>,
+    /// The user that it runs as, by name or number; absent means the runner's, or the image's.
+    pub user: Option<String>,
+    /// `RLIMIT_NOFILE`, soft and hard; absent means the runner's, or the engine's.
+    pub nofile: Option<u64>,
+    /// The limit of its memory; absent means none of its own.
+    pub memory: Option<Bytes>,
+}
+
+/// A program.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CommandSubject {
     /// The program and its arguments. A program without a slash is looked for in `PATH`.
     pub words: Vec<String>,
-    /// Variables of its environment, beside those that every program needs (`PATH`, `HOME` and so on).
-    pub environment: BTreeMap<String, String>,
-    /// Where it runs; absent means where the runner was started.
-    pub working_folder: Option<String>,
-    /// The user that it runs as, by name or number; absent means the runner's.
-    pub user: Option<String>,
-    /// `RLIMIT_NOFILE`, soft and hard; absent means the runner's.
-    pub nofile: Option<u64>,
-    /// The limit of its memory; absent means none of its own.
-    pub memory: Option<Bytes>,
+    /// What it gets.
+    #[serde(flatten)]
+    pub options: StartOptions,
     /// Files `cgroup.procs` of the control groups that the runner has made for it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
 }
 
-/// An image with what the container gets.
+/// An image.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ImageSubject {
@@ -77,16 +87,9 @@ pub struct ImageSubject {
     pub image: String,
     /// The command instead of the image's own; empty means the image's own.
     pub words: Vec<String>,
-    /// Variables of its environment.
-    pub environment: BTreeMap<String, String>,
-    /// Where it runs; absent means where the image says.
-    pub working_folder: Option<String>,
-    /// The user that it runs as; absent means the image's.
-    pub user: Option<String>,
-    /// `RLIMIT_NOFILE`, soft and hard; absent means the engine's.
-    pub nofile: Option<u64>,
-    /// The limit of its memory; absent means none.
-    pub memory: Option<Bytes>,
+    /// What the container gets.
+    #[serde(flatten)]
+    pub options: StartOptions,
     /// Files and folders of this machine that it sees, read only: `/here:/there`.
     pub mounts: Vec<String>,
 }
@@ -122,7 +125,10 @@ pub struct SubjectFacts {
     pub listening: Vec<ListenQueue>,
     /// `RLIMIT_NOFILE` of its first process, the soft limit.
     pub nofile: Reading<Limit<u64>>,
-    /// Files that it had open for writing when it began to listen, and that look like logs.
+    /// `net.core.somaxconn` of the network namespace that it listens in. Absent in older recordings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub somaxconn: Option<u64>,
+    /// Files that it had open when it began to listen, and that look like logs.
     pub logs: Vec<String>,
 }
 

@@ -157,7 +157,6 @@ impl WorkerChild {
         let handle = ChildHandle {
             child: Arc::clone(&watched),
             commands: Some(Arc::new(commands)),
-            group: None,
         };
         if let Err(error) =
             spawn_named("commands", worker, move || write_commands(stdin, &to_write))
@@ -276,15 +275,6 @@ pub(super) fn end_all(children: &[Arc<WorkerChild>]) -> Vec<ProvisionError> {
 pub(super) struct ChildHandle {
     child: Arc<WorkerChild>,
     commands: Option<Arc<Sender<Command>>>,
-    /// The memory control group that stands for it.
-    group: Option<String>,
-}
-
-impl ChildHandle {
-    /// The same with the memory control group that stands for it.
-    pub(super) fn with_group(self, group: Option<String>) -> Self {
-        Self { group, ..self }
-    }
 }
 
 impl WorkerHandle for ChildHandle {
@@ -310,10 +300,6 @@ impl WorkerHandle for ChildHandle {
 
     fn pid(&self) -> Option<u32> {
         Some(self.child.pid)
-    }
-
-    fn cgroup(&self) -> Option<String> {
-        self.group.clone()
     }
 
     fn kill(&mut self) {

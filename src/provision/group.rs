@@ -235,9 +235,11 @@ impl Drop for WithGroup {
 }
 
 /// The worker of a server that has a group of its own.
-struct InGroup {
-    handle: Box<dyn WorkerHandle>,
-    group: String,
+pub(super) struct InGroup {
+    /// The worker.
+    pub(super) handle: Box<dyn WorkerHandle>,
+    /// The server's group, as a path below the controller's mount.
+    pub(super) group: String,
 }
 
 impl WorkerHandle for InGroup {

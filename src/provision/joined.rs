@@ -3,12 +3,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 
 use crate::domain::{HostIndex, PlannedWorker, RunId, SettingRecord};
 use crate::kernel::sys::netns::NetworkNamespace;
 
 use super::child::{WorkerChild, WorkerProgram, end_all};
+use super::inside::inside;
 use super::{Inbox, ProvisionError, Testbed, WorkerHandle};
 
 /// Workers in the network namespace of a process.
@@ -20,8 +20,6 @@ pub(super) struct Joined {
     /// Absent where it is the runner's own: entering it would need a privilege for nothing.
     namespace: Option<NetworkNamespace>,
     children: Vec<Arc<WorkerChild>>,
-    /// The memory control group that the server is in, where it has one of its own.
-    group: Option<String>,
 }
 
 impl Joined {
@@ -36,29 +34,13 @@ impl Joined {
             pid,
             namespace: other_namespace(pid)?,
             children: Vec::new(),
-            group: None,
         })
-    }
-
-    /// The same with the memory control group that the server is in.
-    pub(super) fn with_group(mut self, group: Option<String>) -> Self {
-        self.group = group;
-        self
     }
 
     /// Does `work` on a thread of its own inside.
     fn inside<R: Send>(&self, work: impl FnOnce() -> R + Send) -> Result<R, ProvisionError> {
-        let what = || format!("work in the network namespace of process {}", self.pid);
-        thread::scope(|scope| {
-            scope
-                .spawn(|| match &self.namespace {
-                    Some(namespace) => namespace.enter().map(|()| work()),
-                    None => Ok(work()),
-                })
-                .join()
-                .map_err(|_| ProvisionError::new(what(), "the work panicked"))?
-                .map_err(|error| ProvisionError::new(what(), error))
-        })
+        let whose = format!("process {}", self.pid);
+        inside(self.namespace.as_ref(), &whose, work)
     }
 }
 
@@ -98,8 +80,7 @@ impl Testbed for Joined {
         let child = self.inside(|| self.program.start(worker, &self.run))??;
         let (watched, handle) = WorkerChild::watch(worker.id, child, inbox)?;
         self.children.push(watched);
-        let group = self.group.clone().filter(|_| worker.id.is_server());
-        Ok(Box::new(handle.with_group(group)))
+        Ok(Box::new(handle))
     }
 
     fn enter(&self, _: HostIndex, work: Box<dyn FnOnce() + Send>) -> Result<(), ProvisionError> {

@@ -3,6 +3,7 @@
 mod child;
 pub mod docker;
 mod group;
+mod inside;
 mod joined;
 mod links;
 mod loopback;
@@ -46,7 +47,7 @@ pub fn up(
     }?;
     match plan.subject().map(|spec| &spec.subject) {
         Some(Subject::Command(command)) => {
-            group::WithGroup::around(place, run, command.memory, tuning)
+            group::WithGroup::around(place, run, command.options.memory, tuning)
         }
         _ => Ok(place),
     }
@@ -132,6 +133,16 @@ impl ProvisionError {
             why: why.to_string(),
             hint: None,
         }
+    }
+
+    /// The same with what could not be unmade afterwards.
+    fn and_left(mut self, left: &[Self]) -> Self {
+        if !left.is_empty() {
+            let left: Vec<String> = left.iter().map(ToString::to_string).collect();
+            self.why = format!("{}; and then: {}", self.why, left.join("; "));
+            self.hint = Some("remove what is left by: c1m clean".to_owned());
+        }
+        self
     }
 
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {

@@ -329,7 +329,7 @@ impl<'a> Conductor<'a> {
                 self.log.remember(written);
                 self.log.event(RunEvent::Output { text });
             }
-            Event::Queue { fullness } => self.queue_is(fullness),
+            Event::Queue { filling } => self.queue_is(filling),
             Event::Accepting { state } => self.log.event(RunEvent::Accepting { state }),
             Event::Warning { text } => self.warn(format!("{from}: {text}")),
             Event::Fatal { error, hint } => self.log.event(RunEvent::Failed {

@@ -40,10 +40,10 @@ impl Conductor<'_> {
         self.tell_pace();
     }
 
-    /// The fullest accept queue is this full.
-    pub(super) fn queue_is(&mut self, fullness: f64) {
+    /// An accept queue is filling, or has emptied again.
+    pub(super) fn queue_is(&mut self, filling: bool) {
         if let Some(watch) = &mut self.watch
-            && watch.pace.queue(fullness, Instant::now())
+            && watch.pace.queue(filling, Instant::now())
         {
             self.tell_pace();
         }
@@ -72,6 +72,7 @@ impl Conductor<'_> {
 
     /// Looks at the server during the ramp. Says what has given way.
     pub(super) fn look_at_server(&mut self) -> Option<GaveWay> {
+        self.watch.as_ref()?;
         let accepted = self.server_established();
         let seeks = self.plan.limit.is_some();
         let failed = self
@@ -165,7 +166,7 @@ impl Conductor<'_> {
     }
 }
 
-/// The lines behind `known` bytes of a file, the first and the last few where they are many; `known` becomes its length.
+/// The first lines behind `known` bytes of a file, as many as are bounded; `known` becomes its length.
 fn new_lines(path: &Path, known: &mut u64) -> io::Result<Vec<String>> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();

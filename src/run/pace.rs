@@ -10,12 +10,6 @@ const PER_PLACE: f64 = 20.0;
 const LEAST: f64 = 20.0;
 const MOST: f64 = 20_000.0;
 
-/// From here on the queue is filling, and nothing more is opened.
-pub(super) const FILLING: f64 = 0.5;
-
-/// From here on it has emptied again.
-pub(super) const EMPTIED: f64 = 0.25;
-
 /// What the pace is multiplied by when the queue has filled.
 const SLOWER: f64 = 0.7;
 
@@ -79,15 +73,15 @@ impl Pace {
         self.paused
     }
 
-    /// The fullest accept queue is this full. Says whether the pace has changed.
-    pub(super) fn queue(&mut self, fullness: f64, now: Instant) -> bool {
-        match self.paused {
-            None if fullness >= FILLING => {
+    /// An accept queue is filling, or all have emptied again. Says whether the pace has changed.
+    pub(super) fn queue(&mut self, filling: bool, now: Instant) -> bool {
+        match (self.paused, filling) {
+            (None, true) => {
                 self.per_second = (self.per_second * SLOWER).max(LEAST);
                 self.paused = Some(now);
                 true
             }
-            Some(_) if fullness <= EMPTIED => {
+            (Some(_), false) => {
                 self.paused = None;
                 self.raised = now;
                 true
@@ -117,12 +111,12 @@ mod tests {
         let begin = Instant::now();
         let mut pace = Pace::new(100, begin);
         assert!((pace.now() - 2_000.0).abs() < 1e-9);
-        assert!(!pace.queue(0.4, begin));
-        assert!(pace.queue(0.5, begin));
+        assert!(!pace.queue(false, begin));
+        assert!(pace.queue(true, begin));
         assert!(pace.now().abs() < 1e-9);
         assert_eq!(pace.paused(), Some(begin));
-        assert!(!pace.queue(0.3, begin), "not before it has emptied");
-        assert!(pace.queue(0.2, begin));
+        assert!(!pace.queue(true, begin), "it has stopped already");
+        assert!(pace.queue(false, begin));
         assert!((pace.now() - 1_400.0).abs() < 1e-9);
     }
 

@@ -19,6 +19,9 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// The same where something gave way: whether connections go on ending tells a timeout from a maximum.
 const SETTLE_AFTER_LIMIT: Duration = Duration::from_secs(4);
 
+/// How long after the ramp the server's log files are read: it may write what went wrong a moment later.
+const LOGS_AFTER: Duration = Duration::from_secs(1);
+
 impl Conductor<'_> {
     /// Opens the connections. Afterwards `stop` says whether something ended it early.
     pub(super) fn ramp(&mut self) {
@@ -88,9 +91,14 @@ impl Conductor<'_> {
         } else {
             SETTLE
         };
-        self.wait(Instant::now() + settle, Heed::Stops, |_| false);
-        self.mark(Mark::Target);
+        let until = Instant::now() + settle;
+        // What a server writes to a log of its own belongs to the second in which it is read.
+        self.wait(until.min(Instant::now() + LOGS_AFTER), Heed::Stops, |_| {
+            false
+        });
         self.read_logs();
+        self.wait(until, Heed::Stops, |_| false);
+        self.mark(Mark::Target);
     }
 
     /// Keeps the connections open.

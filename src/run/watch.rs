@@ -53,7 +53,8 @@ impl Watch {
         }
     }
 
-    /// Whether connections have ended that the clients have not noticed yet: they look for that once a second.
+    /// Whether connections have ended that the clients have not noticed yet: they look for that four times a
+    /// second.
     pub(super) const fn ended_unnoticed(&self) -> bool {
         self.missing >= MISSING_LOOKS
     }

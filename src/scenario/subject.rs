@@ -1,12 +1,11 @@
 //! The server of a scenario where it is not the lab's own: which one, and what contradicts it.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
 use super::contradiction::Contradiction;
 use super::quantity;
 use super::raw::RawServer;
-use crate::domain::{Bytes, CommandSubject, ImageSubject, Subject};
+use crate::domain::{Bytes, CommandSubject, ImageSubject, StartOptions, Subject};
 
 /// Keys that say which server is measured. One of them at most.
 const WHICH: [&str; 4] = ["command", "image", "pid", "target"];
@@ -64,11 +63,7 @@ pub(super) fn subject(server: &RawServer, wrong: &mut Vec<Contradiction>) -> Opt
             let words = words(server, wrong);
             Some(Subject::Command(CommandSubject {
                 words,
-                environment: environment(server),
-                working_folder: server.working_folder.clone(),
-                user: server.user.clone(),
-                nofile: nofile(server),
-                memory,
+                options: options(server, memory),
                 groups: Vec::new(),
             }))
         }
@@ -83,11 +78,7 @@ pub(super) fn subject(server: &RawServer, wrong: &mut Vec<Contradiction>) -> Opt
             Some(Subject::Image(ImageSubject {
                 image,
                 words: server.command.clone().unwrap_or_default(),
-                environment: environment(server),
-                working_folder: server.working_folder.clone(),
-                user: server.user.clone(),
-                nofile: nofile(server),
-                memory,
+                options: options(server, memory),
                 mounts: mounts(server, wrong),
             }))
         }
@@ -157,12 +148,14 @@ fn mounts(server: &RawServer, wrong: &mut Vec<Contradiction>) -> Vec<String> {
     mounts
 }
 
-fn environment(server: &RawServer) -> BTreeMap<String, String> {
-    server.environment.clone().unwrap_or_default()
-}
-
-fn nofile(server: &RawServer) -> Option<u64> {
-    server.limits.as_ref().and_then(|limits| limits.nofile)
+fn options(server: &RawServer, memory: Option<Bytes>) -> StartOptions {
+    StartOptions {
+        environment: server.environment.clone().unwrap_or_default(),
+        working_folder: server.working_folder.clone(),
+        user: server.user.clone(),
+        nofile: server.limits.as_ref().and_then(|limits| limits.nofile),
+        memory,
+    }
 }
 
 fn memory(server: &RawServer, wrong: &mut Vec<Contradiction>) -> Option<Bytes> {

@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::protocol::ProtocolText;
 use super::{ClientGroup, NetworkRequest, PlaceRequest, Scenario, ServerPart};
 use crate::domain::{
-    Acceptors, Bound, Bytes, ConnCount, ConnRate, DescriptorTables, EngineKind, Keepalive,
-    PortChoice, RemainingOnLoss, ReportFormat, Service, SettingValue, Subject, Threshold,
+    Acceptors, Bound, ConnCount, ConnRate, DescriptorTables, EngineKind, Keepalive, PortChoice,
+    RemainingOnLoss, ReportFormat, Service, SettingValue, StartOptions, Subject, Threshold,
     VerifyShare,
 };
 
@@ -253,33 +253,26 @@ impl<'s> Server<'s> {
 
 impl<'s> SubjectServer<'s> {
     fn of(subject: &'s Subject, server: &'s ServerPart) -> Self {
-        let ready_within = server.ready_within.map(duration);
-        let memory = |memory: Option<Bytes>| memory.map(|memory| format!("{}B", memory.bytes()));
-        let limits = |nofile: Option<u64>| nofile.map(|nofile| Limits { nofile });
+        let started = |options: &'s StartOptions| Self {
+            ports: &server.ports,
+            environment: Some(&options.environment).filter(|map| !map.is_empty()),
+            working_folder: options.working_folder.as_deref(),
+            user: options.user.as_deref(),
+            limits: options.nofile.map(|nofile| Limits { nofile }),
+            memory: options.memory.map(|memory| format!("{}B", memory.bytes())),
+            ready_within: server.ready_within.map(duration),
+            ..Self::default()
+        };
         match subject {
             Subject::Command(command) => Self {
                 command: &command.words,
-                ports: &server.ports,
-                environment: Some(&command.environment).filter(|map| !map.is_empty()),
-                working_folder: command.working_folder.as_deref(),
-                user: command.user.as_deref(),
-                limits: limits(command.nofile),
-                memory: memory(command.memory),
-                ready_within,
-                ..Self::default()
+                ..started(&command.options)
             },
             Subject::Image(image) => Self {
                 image: Some(&image.image),
                 command: &image.words,
-                ports: &server.ports,
-                environment: Some(&image.environment).filter(|map| !map.is_empty()),
-                working_folder: image.working_folder.as_deref(),
-                user: image.user.as_deref(),
-                limits: limits(image.nofile),
-                memory: memory(image.memory),
                 mounts: &image.mounts,
-                ready_within,
-                ..Self::default()
+                ..started(&image.options)
             },
             Subject::Process { pid } => Self {
                 pid: Some(*pid),

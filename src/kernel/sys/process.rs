@@ -123,7 +123,7 @@ pub struct Confinement {
 
 /// Has the kernel end the program with the thread that starts it (SIGKILL, `PR_SET_PDEATHSIG`), whatever ends that thread,
 /// and confines it. Programs that it starts in turn end on their own.
-pub fn end_with_this_thread(command: &mut std::process::Command, confinement: Confinement) {
+pub fn confine(command: &mut std::process::Command, confinement: Confinement) {
     use std::os::unix::process::CommandExt as _;
     let parent = rustix::process::getpid();
     let bind = move || {

@@ -3,9 +3,11 @@
 
 use std::collections::HashMap;
 
+use bollard::errors::Error;
 use bollard::models::{
-    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig,
-    NetworkConnectRequest, NetworkingConfig, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerState, EndpointIpamConfig, EndpointSettings, HostConfig,
+    HostConfigLogConfig, NetworkConnectRequest, NetworkingConfig, RestartPolicy,
+    RestartPolicyNameEnum,
 };
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 
@@ -14,6 +16,7 @@ use super::labels;
 use super::network::Networks;
 use crate::control::RUN_VARIABLE;
 use crate::domain::{HostIndex, NetworkDriver, RunId, SettingValue};
+use crate::kernel::process::ControlGroups;
 use crate::kernel::sys::netns::move_into_new_network;
 use crate::kernel::sysctl::{SettingStore, Sysctl};
 use crate::plan::{ContainerBounds, HostPlan, Interface, Plan};
@@ -35,18 +38,8 @@ impl Recipe<'_> {
     /// Makes the container of a host and connects it to its networks; it is not started. Returns its id.
     pub(super) fn make(&self, engine: &Engine, host: &HostPlan) -> Result<String, ProvisionError> {
         let name = name_of(self.run, host.index);
-        let body = self.body(host)?;
-        let docker = engine.docker();
-        let id = engine
-            .wait({
-                let name = name.clone();
-                async move {
-                    let options = CreateContainerOptionsBuilder::default().name(&name).build();
-                    docker.create_container(Some(options), body).await
-                }
-            })
-            .map_err(failed(format!("cannot make container {name}")))?
-            .id;
+        let id = create(engine, &name, self.body(host)?)
+            .map_err(failed(format!("cannot make container {name}")))?;
         // Below API 1.44 only one network may be named at creation; the others are connected before the start.
         for interface in self.given_by_engine(host).iter().skip(1) {
             self.connect(engine, &name, &id, interface)?;
@@ -161,6 +154,54 @@ impl Recipe<'_> {
             ..ContainerCreateBody::default()
         })
     }
+}
+
+/// Makes a container; it is not started. Returns its id.
+pub(super) fn create(
+    engine: &Engine,
+    name: &str,
+    body: ContainerCreateBody,
+) -> Result<String, Error> {
+    let docker = engine.docker();
+    let options = CreateContainerOptionsBuilder::default().name(name).build();
+    let made = engine.wait(async move { docker.create_container(Some(options), body).await });
+    made.map(|container| container.id)
+}
+
+/// Starts a container and looks at it.
+pub(super) fn begin(engine: &Engine, id: &str) -> Result<Option<ContainerState>, Error> {
+    let docker = engine.docker();
+    let id = id.to_owned();
+    engine.wait(async move {
+        docker.start_container(&id, None).await?;
+        Ok(docker.inspect_container(&id, None).await?.state)
+    })
+}
+
+/// The first process of a container; nothing where it has none.
+pub(super) fn process_of(state: &ContainerState) -> Option<u32> {
+    let pid = u32::try_from(state.pid?).ok()?;
+    (pid != 0).then_some(pid)
+}
+
+/// Makes sure that process `pid` here is one of the container `id`: the numbers of an engine in another process namespace
+/// are other processes' here. The error is why it is not.
+pub(super) fn must_be_of(pid: u32, id: &str) -> Result<(), String> {
+    let groups = ControlGroups::of(pid).map_err(|error| format!("process {pid}: {error}"))?;
+    if groups.name(id) == Some(true) {
+        Ok(())
+    } else {
+        Err(format!(
+            "process {pid} is there, and is not in a control group of the container"
+        ))
+    }
+}
+
+/// The process of a container is not seen here.
+pub(super) fn unseen(name: &str, why: String) -> ProvisionError {
+    ProvisionError::new(format!("see the process of container {name}"), why).with_hint(
+        "the engine's containers must run on this kernel, seen from the process namespace of c1m",
+    )
 }
 
 /// The name of a host's container.

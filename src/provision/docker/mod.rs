@@ -20,7 +20,6 @@ mod untrack;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use bollard::query_parameters::EventsOptionsBuilder;
@@ -31,16 +30,16 @@ use crate::domain::{HostIndex, NetworkDriver, PlannedWorker, RunId, SettingRecor
 use crate::host::Tuning;
 use crate::kernel::cgroup::MemoryHierarchy;
 use crate::kernel::netlink::route::RouteSocket;
-use crate::kernel::process::ControlGroups;
 use crate::kernel::sys::netns::NetworkNamespace;
 use crate::kernel::sys::process::ProcessHandle;
 use crate::plan::{HostPlan, Plan};
 
+use super::inside::inside;
 use super::links::{self, Joint};
 use super::netns::Witness;
 use super::{FromWorker, Inbox, ProvisionError, Testbed, WorkerHandle, WorkerProgram};
 use attach::{Attached, ContainerProcess, Route};
-use container::{Recipe, name_of};
+use container::{Recipe, begin, must_be_of, name_of, process_of, unseen};
 use engine::{Engine, failed};
 use program::Program;
 
@@ -139,15 +138,7 @@ impl Containers {
         };
         match place.make(plan, &image.name, host) {
             Ok(()) => Ok(place),
-            Err(mut error) => {
-                let left = place.unmake();
-                if !left.is_empty() {
-                    let left: Vec<String> = left.iter().map(ToString::to_string).collect();
-                    error.why = format!("{}; and then: {}", error.why, left.join("; "));
-                    error.hint = Some("remove what is left by: c1m clean".to_owned());
-                }
-                Err(error)
-            }
+            Err(error) => Err(error.and_left(&place.unmake())),
         }
     }
 
@@ -239,32 +230,14 @@ impl Containers {
     fn start(&self, index: HostIndex, id: &str) -> Result<Host, ProvisionError> {
         let name = name_of(&self.run, index);
         let attached = Attached::to(&self.engine, id, &name)?;
-        let docker = self.engine.docker();
-        let state = self
-            .engine
-            .wait({
-                let id = id.to_owned();
-                async move {
-                    docker.start_container(&id, None).await?;
-                    Ok(docker.inspect_container(&id, None).await?.state)
-                }
-            })
-            .map_err(failed(format!("cannot start container {name}")))?;
-        let unseen = |why: String| {
-            ProvisionError::new(format!("see the process of container {name}"), why)
-                .with_hint("the engine's containers must run on this kernel, seen from the process namespace of c1m")
-        };
+        let state =
+            begin(&self.engine, id).map_err(failed(format!("cannot start container {name}")))?;
+        let unseen = |why: String| unseen(&name, why);
         let pid = state
-            .and_then(|state| u32::try_from(state.pid?).ok())
-            .filter(|pid| *pid != 0)
+            .as_ref()
+            .and_then(process_of)
             .ok_or_else(|| unseen("the engine does not say which it is".to_owned()))?;
-        let groups =
-            ControlGroups::of(pid).map_err(|error| unseen(format!("process {pid}: {error}")))?;
-        if groups.name(id) != Some(true) {
-            return Err(unseen(format!(
-                "process {pid} is there, and is not in a control group of the container"
-            )));
-        }
+        must_be_of(pid, id).map_err(unseen)?;
         let namespace = NetworkNamespace::of_process(pid)
             .map_err(|error| unseen(format!("network namespace of process {pid}: {error}")))?;
         let handle =
@@ -363,21 +336,11 @@ impl Containers {
 impl Host {
     /// Does `work` on a thread of its own inside the container's network namespace.
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> Result<R, ProvisionError> {
-        let failed = |error: &dyn std::fmt::Display| {
-            ProvisionError::new(
-                format!("enter the network of container {}", self.name),
-                error,
-            )
-        };
-        thread::scope(|scope| {
-            thread::Builder::new()
-                .name("in-container".to_owned())
-                .spawn_scoped(scope, || self.namespace.enter().map(|()| work()))
-                .map_err(|error| failed(&error))?
-                .join()
-                .map_err(|_| failed(&"the thread for it panicked"))?
-                .map_err(|error: std::io::Error| failed(&error))
-        })
+        inside(
+            Some(&self.namespace),
+            &format!("container {}", self.name),
+            work,
+        )
     }
 
     /// The settings that the worker has read from within.

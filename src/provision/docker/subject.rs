@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use bollard::container::LogOutput;
 use bollard::models::{ContainerCreateBody, HostConfig, ResourcesUlimits};
-use bollard::query_parameters::{CreateContainerOptionsBuilder, LogsOptionsBuilder};
+use bollard::query_parameters::LogsOptionsBuilder;
 use futures_util::StreamExt;
 
-use super::container::name_of;
+use super::container::{begin, create, must_be_of, name_of, process_of, unseen};
 use super::engine::{Engine, failed, is_gone};
 use super::{labels, sweep};
 use crate::control::{Event, LineLimiter};
@@ -18,6 +18,7 @@ use crate::domain::{
 };
 use crate::kernel::cgroup::MemoryHierarchy;
 use crate::plan::Plan;
+use crate::provision::group::InGroup;
 use crate::provision::joined::Joined;
 use crate::provision::{FromWorker, Inbox, ProvisionError, Testbed, WorkerHandle, WorkerProgram};
 
@@ -32,6 +33,8 @@ pub(super) struct SubjectContainer {
     id: String,
     pid: u32,
     workers: Option<Joined>,
+    /// Its memory control group.
+    group: Option<String>,
 }
 
 impl SubjectContainer {
@@ -56,17 +59,10 @@ impl SubjectContainer {
                 run: run.clone(),
                 id,
                 pid,
-                workers: Some(workers.with_group(group_of(pid))),
+                workers: Some(workers),
+                group: group_of(pid),
             }),
-            Err(mut error) => {
-                let (_, left) = sweep::remove_run(&engine, run);
-                if !left.is_empty() {
-                    let left: Vec<String> = left.iter().map(ToString::to_string).collect();
-                    error.why = format!("{}; and then: {}", error.why, left.join("; "));
-                    error.hint = Some("remove what is left by: c1m clean".to_owned());
-                }
-                Err(error)
-            }
+            Err(error) => Err(error.and_left(&sweep::remove_run(&engine, run).1)),
         }
     }
 
@@ -135,48 +131,25 @@ fn start(
     subject: &ImageSubject,
 ) -> Result<(String, u32), ProvisionError> {
     let name = name_of(run, HostIndex::SERVER);
-    let docker = engine.docker();
-    let body = body(run, subject);
     let what = format!("cannot make a container of image {}", subject.image);
-    let id = engine
-        .wait({
-            let name = name.clone();
-            async move {
-                let options = CreateContainerOptionsBuilder::default().name(&name).build();
-                docker.create_container(Some(options), body).await
-            }
-        })
-        .map_err(|error| {
-            let missing = is_gone(&error);
-            let error = failed(what)(error);
-            if missing {
-                error.with_hint(format!(
-                    "c1m pulls no image: docker pull {}, or docker images for those that are here",
-                    subject.image
-                ))
-            } else {
-                error
-            }
-        })?
-        .id;
-    let docker = engine.docker();
-    let state = engine
-        .wait({
-            let id = id.clone();
-            async move {
-                docker.start_container(&id, None).await?;
-                Ok(docker.inspect_container(&id, None).await?.state)
-            }
-        })
-        .map_err(failed(format!(
-            "cannot start the container of image {}",
-            subject.image
-        )))?;
-    let pid = state
-        .as_ref()
-        .and_then(|state| u32::try_from(state.pid?).ok())
-        .filter(|pid| *pid != 0);
-    if let Some(pid) = pid {
+    let id = create(engine, &name, body(run, subject)).map_err(|error| {
+        let missing = is_gone(&error);
+        let error = failed(what)(error);
+        if missing {
+            error.with_hint(format!(
+                "c1m pulls no image: docker pull {}, or docker images for those that are here",
+                subject.image
+            ))
+        } else {
+            error
+        }
+    })?;
+    let state = begin(engine, &id).map_err(failed(format!(
+        "cannot start the container of image {}",
+        subject.image
+    )))?;
+    if let Some(pid) = state.as_ref().and_then(process_of) {
+        must_be_of(pid, &id).map_err(|why| unseen(&name, why))?;
         return Ok((id, pid));
     }
     let said = log_of(engine, &id);
@@ -214,9 +187,11 @@ fn log_of(engine: &Engine, id: &str) -> String {
 
 fn body(run: &RunId, subject: &ImageSubject) -> ContainerCreateBody {
     let memory = subject
+        .options
         .memory
         .and_then(|memory| i64::try_from(memory.bytes()).ok());
     let nofile = subject
+        .options
         .nofile
         .and_then(|limit| i64::try_from(limit).ok())
         .map(|limit| {
@@ -232,13 +207,14 @@ fn body(run: &RunId, subject: &ImageSubject) -> ContainerCreateBody {
         cmd: (!subject.words.is_empty()).then(|| subject.words.clone()),
         env: Some(
             subject
+                .options
                 .environment
                 .iter()
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect(),
         ),
-        user: subject.user.clone(),
-        working_dir: subject.working_folder.clone(),
+        user: subject.options.user.clone(),
+        working_dir: subject.options.working_folder.clone(),
         labels: Some(labels::of_container(run, HostIndex::SERVER)),
         host_config: Some(HostConfig {
             network_mode: Some("none".to_owned()),
@@ -281,12 +257,17 @@ impl Testbed for SubjectContainer {
         if worker.id.is_server() {
             self.follow_output(inbox.clone());
         }
-        self.workers
-            .as_mut()
-            .ok_or_else(|| {
-                ProvisionError::new(format!("start {}", worker.id), "the place is gone")
-            })?
-            .spawn(worker, inbox)
+        let workers = self.workers.as_mut().ok_or_else(|| {
+            ProvisionError::new(format!("start {}", worker.id), "the place is gone")
+        })?;
+        let handle = workers.spawn(worker, inbox)?;
+        Ok(match &self.group {
+            Some(group) if worker.id.is_server() => Box::new(InGroup {
+                handle,
+                group: group.clone(),
+            }),
+            _ => handle,
+        })
     }
 
     fn enter(&self, host: HostIndex, work: Box<dyn FnOnce() + Send>) -> Result<(), ProvisionError> {

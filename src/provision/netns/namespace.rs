@@ -9,6 +9,7 @@ use crate::kernel::netlink::route::RouteSocket;
 use crate::kernel::sys::netns::{self, NetworkNamespace};
 
 use super::ProvisionError;
+use crate::provision::inside::inside;
 
 /// A namespace.
 #[derive(Debug)]
@@ -103,14 +104,7 @@ impl Namespace {
         &self,
         work: impl FnOnce() -> R + Send,
     ) -> Result<R, ProvisionError> {
-        let what = || format!("work in the network namespace of {}", self.name);
-        thread::scope(|scope| {
-            scope
-                .spawn(|| self.held.enter().map(|()| work()))
-                .join()
-                .map_err(|_| ProvisionError::new(what(), "the work panicked"))?
-                .map_err(|error| ProvisionError::new(what(), error))
-        })
+        inside(Some(&self.held), &self.name, work)
     }
 }
 

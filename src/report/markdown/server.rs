@@ -46,20 +46,20 @@ fn described(subject: &Subject) -> String {
         Subject::Command(command) => {
             let mut text = format!("command {}", code(&command.words.join(" ")));
             // Writing to a String cannot fail.
-            if let Some(user) = &command.user {
+            if let Some(user) = &command.options.user {
                 let _ = write!(text, ", as user {}", code(user));
             }
-            if let Some(folder) = &command.working_folder {
+            if let Some(folder) = &command.options.working_folder {
                 let _ = write!(text, ", in {}", code(folder));
             }
-            text + &limits(command.nofile, command.memory)
+            text + &limits(command.options.nofile, command.options.memory)
         }
         Subject::Image(image) => {
             let mut text = format!("image {}", code(&image.image));
             if !image.words.is_empty() {
                 let _ = write!(text, ", running {}", code(&image.words.join(" ")));
             }
-            text + &limits(image.nofile, image.memory)
+            text + &limits(image.options.nofile, image.options.memory)
         }
         Subject::Process { pid } => {
             format!("process {pid}, which was there before; it is left as it is")

@@ -152,6 +152,7 @@ fn facts(queue: ListenQueue) -> SubjectFacts {
             .to_vec(),
         listening: vec![queue],
         nofile: Reading::Present(Limit::At(20_000)),
+        somaxconn: Some(4096),
         logs: vec!["/var/log/nginx/error.log".to_owned()],
     }
 }

@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 use super::{Outbox, Whereabouts, WorkerError, refuse, whereabouts};
 use crate::control::{Command, Event, VERSION};
 use crate::domain::{
-    AcceptState, ConnCount, Counters, ListenQueue, Subject, SubjectFacts, SubjectSpec, TreeRoot,
+    AcceptState, ConnCount, Counters, ListenQueue, Reading, Subject, SubjectFacts, SubjectSpec,
+    TreeRoot,
 };
 use crate::kernel::procfs::Procfs;
 use crate::kernel::sys::process::{self, ProcessHandle};
+use crate::kernel::sysctl::{SettingStore as _, Sysctl};
 use crate::observe;
 
 use program::Program;
@@ -34,12 +36,19 @@ const QUEUES_EVERY: Duration = Duration::from_millis(5);
 /// The same while none come.
 const QUEUES_IDLE: Duration = Duration::from_millis(100);
 
+/// Time between two looks whether the server has ended. With a server in the background each is a walk through `/proc`.
+const ENDED_EVERY: Duration = Duration::from_millis(100);
+
 /// How long after the last change connections are taken to come still.
 const STILL_COMING: Duration = Duration::from_secs(1);
 
-/// A queue that is fuller is filling, and one that is less full has emptied: the runner hears of both.
+/// A queue that is fuller than the first share of its limit is filling, and one that is less full than the second has
+/// emptied again. The runner hears of both, and opens nothing in between.
 const FILLING: f64 = 0.5;
 const EMPTIED: f64 = 0.25;
+
+/// What bounds every accept queue. The worker is in the network namespace whose value counts.
+const SOMAXCONN: &str = "net.core.somaxconn";
 
 /// A look takes at most this part of the time between two looks.
 const LOOK_PART: u32 = 10;
@@ -136,7 +145,7 @@ impl Server {
     }
 
     /// What it wrote last, for a message.
-    fn last_words(&self) -> Vec<String> {
+    fn last_lines(&self) -> Vec<String> {
         match self {
             Self::Started(program) => program.last_lines(),
             Self::Found { .. } | Self::Unknown => Vec::new(),
@@ -199,6 +208,7 @@ impl Watch<'_> {
     fn serve(&mut self, inbox: &Receiver<Command>) -> Result<(), SubjectError> {
         let mut closing = false;
         let mut next = Instant::now();
+        let mut next_end = next;
         loop {
             let pause = if self.filling || self.changed.elapsed() < STILL_COMING {
                 QUEUES_EVERY
@@ -230,10 +240,11 @@ impl Watch<'_> {
                 }
                 Err(RecvTimeoutError::Timeout) => self.look_at_queues(),
             }
-            if let Some(how) = self.server.end()
-                && !closing
-            {
-                return Err(gone(&how, &self.server.last_words()));
+            if !closing && Instant::now() >= next_end {
+                next_end = Instant::now() + ENDED_EVERY;
+                if let Some(how) = self.server.end() {
+                    return Err(gone(&how, &self.server.last_lines()));
+                }
             }
         }
     }
@@ -259,7 +270,7 @@ impl Watch<'_> {
         };
         if filling != self.filling {
             self.filling = filling;
-            self.outbox.tell(Event::Queue { fullness });
+            self.outbox.tell(Event::Queue { filling });
         }
     }
 
@@ -337,10 +348,14 @@ fn facts(listen: &[SocketAddrV4], root: Option<TreeRoot>) -> SubjectFacts {
         pid: first,
         tree: root,
         program: match program {
-            Some(Ok(path)) => crate::domain::Reading::Present(path.display().to_string()),
-            Some(Err(error)) => crate::domain::Reading::missing(error.to_string()),
-            None => crate::domain::Reading::missing("no process is known"),
+            Some(Ok(path)) => Reading::Present(path.display().to_string()),
+            Some(Err(error)) => Reading::missing(error.to_string()),
+            None => Reading::missing("no process is known"),
         },
+        somaxconn: Sysctl::system()
+            .read(SOMAXCONN)
+            .ok()
+            .and_then(|text| text.trim().parse().ok()),
         logs: ready::logs_of(rows.iter().map(|row| row.pid)),
         processes: rows
             .into_iter()
@@ -353,7 +368,7 @@ fn facts(listen: &[SocketAddrV4], root: Option<TreeRoot>) -> SubjectFacts {
                 .descriptor_limits(pid)
                 .map(|limits| limits.soft)
                 .into(),
-            None => crate::domain::Reading::missing("no process is known"),
+            None => Reading::missing("no process is known"),
         },
     }
 }

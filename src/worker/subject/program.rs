@@ -48,14 +48,14 @@ impl Program {
             .env_clear()
             .env("PATH", USUAL_PATH)
             .envs(kept(USERS_VARIABLES))
-            .envs(&subject.environment)
+            .envs(&subject.options.environment)
             .envs(kept([RUN_VARIABLE, RUNNER_VARIABLE]))
             .env(SUBJECT_VARIABLE, "1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        if let Some(folder) = &subject.working_folder {
+        if let Some(folder) = &subject.options.working_folder {
             if !Path::new(folder).is_dir() {
                 return Err(SubjectError::new(format!(
                     "the server's working folder {folder} is not there"
@@ -63,15 +63,15 @@ impl Program {
             }
             command.current_dir(folder);
         }
-        if let Some(name) = &subject.user {
+        if let Some(name) = &subject.options.user {
             let user = User::find(name)?;
             command.uid(user.uid).gid(user.gid).env("HOME", user.home);
         }
         let confinement = Confinement {
-            nofile: subject.nofile,
+            nofile: subject.options.nofile,
             groups: groups(&subject.groups)?,
         };
-        process::end_with_this_thread(&mut command, confinement);
+        process::confine(&mut command, confinement);
         let mut child = command.spawn().map_err(|error| {
             let failed = SubjectError::new(format!("cannot start {name}: {error}"));
             match error.kind() {

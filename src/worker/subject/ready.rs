@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddrV4;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -59,7 +60,7 @@ pub(super) fn wait(
             return Ok(Some(facts(&spec.listen, server.root())));
         }
         if let Some(how) = server.end() {
-            return Err(ended_early(&how, &missing, &server.last_words()));
+            return Err(ended_early(&how, &missing, &server.last_lines()));
         }
         if Instant::now() >= deadline || !spec.subject.is_started() {
             return Err(not_listening(spec, server, &missing));
@@ -98,7 +99,7 @@ fn not_listening(spec: &SubjectSpec, server: &Server, missing: &[SocketAddrV4]) 
         }
         _ => "",
     };
-    let last = server.last_words();
+    let last = server.last_lines();
     let error = SubjectError::new(format!("{what}{background}"));
     if !elsewhere.is_empty() {
         let addresses: Vec<String> = elsewhere
@@ -180,9 +181,9 @@ fn owners(inodes: &[u32]) -> Vec<(u32, String)> {
 
 /// Inodes of the sockets of a process; none where it may not be looked at.
 fn sockets_of(pid: u32) -> Vec<u32> {
-    links_of(pid)
+    descriptors_of(pid)
         .iter()
-        .filter_map(|link| {
+        .filter_map(|(_, link)| {
             link.strip_prefix("socket:[")?
                 .strip_suffix(']')?
                 .parse()
@@ -191,31 +192,42 @@ fn sockets_of(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-fn links_of(pid: u32) -> Vec<String> {
+/// The descriptors of a process, each with what it refers to; none where it may not be looked at.
+fn descriptors_of(pid: u32) -> Vec<(PathBuf, String)> {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
         return Vec::new();
     };
     entries
         .flatten()
-        .filter_map(|entry| fs::read_link(entry.path()).ok())
-        .map(|link| link.to_string_lossy().into_owned())
+        .filter_map(|entry| {
+            let link = fs::read_link(entry.path()).ok()?;
+            Some((entry.path(), link.to_string_lossy().into_owned()))
+        })
         .collect()
 }
 
-/// Regular files that these processes write at the end of, and whose name is that of a log.
+/// Whether a name means here the file that a process has open: a server in a mount namespace of its own has names of its
+/// own, and the same name may be another program's file here.
+fn is_the_same_file(descriptor: &Path, path: &Path) -> bool {
+    let (Ok(open), Ok(named)) = (fs::metadata(descriptor), fs::metadata(path)) else {
+        return false;
+    };
+    open.is_file() && (open.dev(), open.ino()) == (named.dev(), named.ino())
+}
+
+/// Regular files that these processes have open, and whose name is that of a log.
 pub(super) fn logs_of(pids: impl Iterator<Item = u32>) -> Vec<String> {
-    let mut found = BTreeSet::new();
-    for pid in pids.take(SubjectFacts::MOST_PROCESSES) {
-        for link in links_of(pid) {
-            let path = Path::new(&link);
+    pids.take(SubjectFacts::MOST_PROCESSES)
+        .flat_map(descriptors_of)
+        .filter(|(descriptor, link)| {
+            let path = Path::new(link);
             let named_as_log = path
                 .file_name()
                 .is_some_and(|name| name.to_string_lossy().contains("log"));
-            // The names of the server's own namespace; those of another file system are not there.
-            if named_as_log && path.is_absolute() && path.is_file() {
-                found.insert(link);
-            }
-        }
-    }
-    found.into_iter().collect()
+            named_as_log && path.is_absolute() && is_the_same_file(descriptor, path)
+        })
+        .map(|(_, link)| link)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect()
 }
