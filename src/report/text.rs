@@ -10,6 +10,9 @@ use crate::domain::Reading;
 /// Doubts shown on the terminal; the report has all.
 const DOUBTS_SHOWN: usize = 4;
 
+/// Lines of the server's log that are shown on the terminal; the report has more.
+const LOG_LINES_SHOWN: usize = 8;
+
 /// The summary, with a line feed at its end.
 #[must_use]
 pub fn text(report: &Report) -> String {
@@ -76,12 +79,16 @@ pub fn limit_text(report: &Report) -> String {
             .iter()
             .map(|reason| format!("  evidence    {reason}")),
     );
-    lines.extend(
-        limit
-            .log
+    let around = report
+        .server
+        .as_ref()
+        .and_then(|server| server.around_trouble.as_ref());
+    lines.extend(around.iter().flat_map(|(_, lines)| {
+        lines
             .iter()
-            .map(|(at, line)| format!("  log         {at:.3} s: {line}")),
-    );
+            .take(LOG_LINES_SHOWN)
+            .map(|line| format!("  log         {:.3} s: {}", line.at_seconds, line.text))
+    }));
     lines.push(format!("  cure        {}", limit.cure));
     lines.extend(
         limit

@@ -3,6 +3,7 @@
 mod article;
 mod doubts;
 mod latency;
+mod legible;
 mod limit;
 mod limits;
 mod memory;

@@ -1,10 +1,12 @@
 //! A server that is not the lab's own: how far it accepted, what it used, what it wrote. All of it was seen from outside.
 
 use crate::domain::{
-    AcceptState, HostIndex, Mark, Phase, ProcessSample, Reading, Sample, TreeSample, WorkerId,
+    AcceptState, GaveWay, HostIndex, Mark, Phase, ProcessSample, Reading, Sample, TreeSample,
+    WorkerId,
 };
 use crate::record::Recording;
 
+use super::legible::legible;
 use super::story::Story;
 use super::{memory::server_growth, processor, sample_at, sizing, slope};
 use crate::report::model::{
@@ -13,9 +15,7 @@ use crate::report::model::{
 
 /// Lines of output that are shown at most.
 const LINES_SHOWN: usize = 20;
-/// Letters of a line that are shown at most.
-const LETTERS_SHOWN: usize = 300;
-/// Seconds around the first loss or failure within which a line may belong to it.
+/// Seconds around the moment in which something gave way within which a line may belong to it.
 const AROUND_SECONDS: f64 = 2.0;
 
 /// What is known of it; nothing where the server is the lab's own.
@@ -62,8 +62,11 @@ pub(super) fn server(
     Some(detail)
 }
 
-/// `net.core.somaxconn` in the server's namespace, or the host's where nobody touched it.
+/// `net.core.somaxconn` in the server's namespace. Of older recordings what was set there, or the host's.
 fn somaxconn(recording: &Recording, story: &Story) -> Reading<String> {
+    if let Some(value) = story.subject.as_ref().and_then(|facts| facts.somaxconn) {
+        return Reading::Present(value.to_string());
+    }
     let mut settings = story.settings.iter();
     let set = settings.find(|record| {
         record.change.key == "net.core.somaxconn" && record.host == Some(HostIndex::SERVER)
@@ -236,20 +239,26 @@ fn accepted_at(told: &[(f64, AcceptState)], at: f64) -> Option<f64> {
     Some((until - from).mul_add(share, from))
 }
 
+/// What gave way in the ramp, or the first loss or failure, with what the server wrote around it.
 fn around_trouble(story: &Story) -> Option<(Trouble, Vec<OutputLine>)> {
     let drain = story.drain_began();
     let lost = story.losses.iter().map(|(at, _, _)| *at);
     let lost = lost.filter(|at| *at <= drain).reduce(f64::min);
-    let (at_seconds, what) = match (lost, story.first_failure) {
-        (Some(lost), Some(failed)) if failed < lost => (failed, FAILED),
-        (Some(lost), _) => (lost, LOST),
-        (None, Some(failed)) => (failed, FAILED),
-        (None, None) => return None,
+    let gave_way = match &story.gave_way {
+        Some((_, GaveWay::Nothing, ..)) | None => None,
+        Some((at, what, ..)) => Some((*at, what.to_string())),
+    };
+    let (at_seconds, what) = match (gave_way, lost, story.first_failure) {
+        (Some(gave_way), ..) => gave_way,
+        (None, Some(lost), Some(failed)) if failed < lost => (failed, FAILED.to_owned()),
+        (None, Some(lost), _) => (lost, LOST.to_owned()),
+        (None, None, Some(failed)) => (failed, FAILED.to_owned()),
+        (None, None, None) => return None,
     };
     let near = story
         .output
         .iter()
-        .filter(|(at, _)| (at - at_seconds).abs() <= AROUND_SECONDS)
+        .filter(|(at, _)| (at - at_seconds).abs() <= AROUND_SECONDS && *at <= drain)
         .take(LINES_SHOWN);
     Some((Trouble { at_seconds, what }, lines(near)))
 }
@@ -263,24 +272,6 @@ fn lines<'a>(told: impl Iterator<Item = &'a (f64, String)>) -> Vec<OutputLine> {
         text: legible(text),
     })
     .collect()
-}
-
-/// A line without control characters, cut where it is too long to read.
-fn legible(text: &str) -> String {
-    let mut shown: String = text
-        .trim_end()
-        .chars()
-        .take(LETTERS_SHOWN)
-        .map(|letter| match letter {
-            '\t' => ' ',
-            other if other.is_control() => '\u{fffd}',
-            other => other,
-        })
-        .collect();
-    if text.trim_end().chars().nth(LETTERS_SHOWN).is_some() {
-        shown.push('…');
-    }
-    shown
 }
 
 #[cfg(test)]
@@ -315,13 +306,5 @@ mod tests {
         let told = told(&[(1.0, 100), (61.0, 1100)]);
         assert_eq!(accepted_at(&told, 30.0), Some(100.0));
         assert_eq!(accepted_at(&told, 60.5), Some(600.0));
-    }
-
-    #[test]
-    fn a_line_is_made_legible() {
-        assert_eq!(legible("a\tb\u{1b}[31mred\r\n"), "a b\u{fffd}[31mred");
-        let long = legible(&"x".repeat(1000));
-        assert_eq!(long.chars().count(), LETTERS_SHOWN + 1);
-        assert!(long.ends_with('…'));
     }
 }

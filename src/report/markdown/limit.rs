@@ -1,32 +1,26 @@
 //! What stopped a server from having more connections: the limit with its evidence, the cure, and what comes next.
 
-use super::page::{Page, code};
+use super::page::{Page, capital, code};
+use super::server;
 use crate::domain::RunVerdict;
 use crate::report::model::{Confirmation, LimitFinding, LimitKind, Report};
 use crate::report::number::{grouped, seconds};
 
 /// The section; nothing where nothing gave way.
 pub(super) fn limit(page: &mut Page, report: &Report) {
-    let Some(limit) = &report.limit else { return };
+    let Some(limit) = &report.limit else {
+        return server::trouble(page, report);
+    };
     page.heading("The limit");
     page.block(&sentence(limit));
     let evidence: Vec<String> = limit
         .evidence
         .iter()
-        .map(|reason| capital(reason))
+        .map(|reason| format!("{}.", capital(reason)))
         .collect();
     if !evidence.is_empty() {
         page.subheading("Evidence");
         page.list(evidence);
-    }
-    if !limit.log.is_empty() {
-        page.subheading("What the server wrote within 3 s of it");
-        let lines: Vec<String> = limit
-            .log
-            .iter()
-            .map(|(at, text)| format!("{at:>9.3} s  {text}"))
-            .collect();
-        page.code("text", &lines);
     }
     page.list([
         format!("**Cure:** {}.", limit.cure),
@@ -35,6 +29,7 @@ pub(super) fn limit(page: &mut Page, report: &Report) {
             None => "**Next after it:** not known.".to_owned(),
         },
     ]);
+    server::trouble(page, report);
     for confirmation in &limit.confirmations {
         page.block(&confirmed(confirmation));
     }
@@ -76,11 +71,4 @@ fn confirmed(confirmation: &Confirmation) -> String {
             "{connections} connections were not held in a run of their own: {verdict} after {length} ({run}).{why}"
         ),
     }
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| {
-        format!("{}{}.", first.to_uppercase(), letters.as_str())
-    })
 }

@@ -113,6 +113,14 @@ fn escaped(cell: &str) -> String {
     one_line(cell).replace('|', "\\|")
 }
 
+/// A text that begins with a capital.
+pub(super) fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::page::{Column, Page, code};
-use crate::domain::{Bytes, DescriptorUse, Limit, Reading, Subject, SubjectFacts};
+use super::page::{Column, Page, capital, code};
+use crate::domain::{DescriptorUse, Limit, Reading, StartOptions, Subject, SubjectFacts};
 use crate::report::model::{Moment, OutputLine, Report, ServerDetail, Usage};
 use crate::report::number::{grouped, micros, seconds};
 
@@ -52,14 +52,14 @@ fn described(subject: &Subject) -> String {
             if let Some(folder) = &command.options.working_folder {
                 let _ = write!(text, ", in {}", code(folder));
             }
-            text + &limits(command.options.nofile, command.options.memory)
+            text + &limits(&command.options)
         }
         Subject::Image(image) => {
             let mut text = format!("image {}", code(&image.image));
             if !image.words.is_empty() {
                 let _ = write!(text, ", running {}", code(&image.words.join(" ")));
             }
-            text + &limits(image.options.nofile, image.options.memory)
+            text + &limits(&image.options)
         }
         Subject::Process { pid } => {
             format!("process {pid}, which was there before; it is left as it is")
@@ -70,11 +70,13 @@ fn described(subject: &Subject) -> String {
     }
 }
 
-fn limits(nofile: Option<u64>, memory: Option<Bytes>) -> String {
-    let nofile = nofile.map_or_else(String::new, |limit| {
+fn limits(options: &StartOptions) -> String {
+    let nofile = options.nofile.map_or_else(String::new, |limit| {
         format!(", with `RLIMIT_NOFILE` {}", grouped(limit))
     });
-    let memory = memory.map_or_else(String::new, |limit| format!(", with {limit} of memory"));
+    let memory = options
+        .memory
+        .map_or_else(String::new, |limit| format!(", with {limit} of memory"));
     nofile + &memory
 }
 
@@ -323,29 +325,34 @@ fn processor(page: &mut Page, server: &ServerDetail) {
     );
 }
 
+/// What it wrote when something gave way or went wrong.
+pub(super) fn trouble(page: &mut Page, report: &Report) {
+    let around = report
+        .server
+        .as_ref()
+        .and_then(|server| server.around_trouble.as_ref());
+    let Some((trouble, lines)) = around else {
+        return;
+    };
+    page.subheading("What the server wrote then");
+    page.block(&format!(
+        "{} at {}.{}",
+        capital(&trouble.what),
+        seconds(trouble.at_seconds),
+        if lines.is_empty() {
+            " The server wrote nothing within 2 s of it."
+        } else {
+            " Within 2 s of it the server wrote:"
+        }
+    ));
+    show(page, lines);
+}
+
 /// What it wrote.
 pub(super) fn output(page: &mut Page, report: &Report) {
     let Some(server) = &report.server else {
         return;
     };
-    if let Some((trouble, lines)) = &server.around_trouble {
-        let what = trouble.what;
-        let mut letters = what.chars();
-        let capital: String = letters.next().map_or_else(String::new, |first| {
-            first.to_uppercase().chain(letters).collect()
-        });
-        page.heading("What the server wrote when something went wrong");
-        page.block(&format!(
-            "{capital} at {}.{}",
-            seconds(trouble.at_seconds),
-            if lines.is_empty() {
-                " The server wrote nothing within 2 s of it."
-            } else {
-                " Within 2 s of it the server wrote:"
-            }
-        ));
-        show(page, lines);
-    }
     if server.last_lines.is_empty() && server.lines_while_closing == 0 {
         return;
     }

@@ -84,24 +84,18 @@ pub struct LimitFinding {
     pub kind: LimitKind,
     /// Connections that the server had accepted at most.
     pub connections: u64,
-    /// Connections that the clients held at most.
-    pub established: u64,
     /// What was seen first.
     pub seen: Option<String>,
     /// When, in seconds since the run began.
     pub at_seconds: Option<f64>,
     /// The evidence, a sentence each.
     pub evidence: Vec<String>,
-    /// Lines of the server's log near that moment, with their time.
-    pub log: Vec<(f64, String)>,
     /// What to do about it.
     pub cure: String,
     /// Which limit comes next, and where.
     pub next: Option<String>,
     /// Whether the run looked for a limit, rather than ask for a number.
     pub searched: bool,
-    /// The number that was asked for at least.
-    pub at_least: Option<u64>,
     /// Runs that held a smaller number afterwards.
     pub confirmations: Vec<Confirmation>,
 }

@@ -224,5 +224,5 @@ pub struct Trouble {
     /// When, in seconds since the run began.
     pub at_seconds: f64,
     /// What, as in: the first connection was lost.
-    pub what: &'static str,
+    pub what: String,
 }

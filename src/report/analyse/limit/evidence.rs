@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use crate::domain::{
     Bytes, CgroupSample, ConnectFailure, GaveWay, KernelMessage, Limit, LossReason, Mark, Phase,
-    RunSummary, Sample, SubjectFacts, TreeSample, WorkerId,
+    RunSummary, Sample, SubjectFacts, WorkerId,
 };
 use crate::record::Recording;
 use crate::report::number::grouped;
 
 use super::ramped;
+use crate::report::analyse::legible::quoted;
+use crate::report::analyse::server::tree;
 use crate::report::analyse::story::Story;
 
 /// What was recorded of the server and its limit.
@@ -92,21 +94,13 @@ impl<'a> Evidence<'a> {
             .or_else(|| self.samples.last())
     }
 
-    pub(super) fn tree(sample: &Sample) -> Option<&TreeSample> {
-        sample
-            .trees
-            .iter()
-            .find(|(worker, _)| *worker == WorkerId::SERVER)
-            .map(|(_, tree)| tree)
-    }
-
     /// The sample whose process had most descriptors, before the drain.
     pub(super) fn fullest(&self) -> Option<(u64, u64, u32)> {
         let drain = self.story.drain_began();
         self.samples
             .iter()
             .filter(|sample| sample.at_seconds <= drain)
-            .filter_map(|sample| Self::tree(sample)?.fullest)
+            .filter_map(|sample| tree(sample)?.fullest)
             .filter_map(|use_| match use_.limit {
                 Limit::At(limit) => Some((use_.open, limit, use_.pid)),
                 Limit::Unlimited => None,
@@ -114,9 +108,12 @@ impl<'a> Evidence<'a> {
             .max_by_key(|(open, _, _)| *open)
     }
 
-    pub(super) fn group(&self) -> Vec<&'a CgroupSample> {
+    /// What the server's control group told, from `from` seconds on.
+    pub(super) fn group(&self, from: f64) -> Vec<&'a CgroupSample> {
+        let drain = self.story.drain_began();
         self.samples
             .iter()
+            .filter(|sample| sample.at_seconds >= from && sample.at_seconds <= drain + 1.0)
             .flat_map(|sample| &sample.cgroups)
             .filter(|group| group.worker == WorkerId::SERVER)
             .collect()
@@ -143,20 +140,6 @@ impl<'a> Evidence<'a> {
             })
     }
 
-    /// Lines of the server's own output within so many seconds of the moment.
-    pub(super) fn log_near(&self, within: f64, most: usize) -> Vec<(f64, String)> {
-        let Some(moment) = self.at else {
-            return Vec::new();
-        };
-        self.story
-            .output
-            .iter()
-            .filter(|(at, _)| (*at - moment).abs() <= within && *at <= self.story.drain_began())
-            .take(most)
-            .cloned()
-            .collect()
-    }
-
     /// Cores that the server used between the samples around the moment.
     pub(super) fn cores(&self) -> Option<f64> {
         let at = self.at?;
@@ -164,7 +147,7 @@ impl<'a> Evidence<'a> {
             .samples
             .iter()
             .filter(|sample| sample.at_seconds <= at + 1.0)
-            .filter_map(|sample| Some((sample.at_seconds, Self::tree(sample)?.cpu_seconds)))
+            .filter_map(|sample| Some((sample.at_seconds, tree(sample)?.cpu_seconds)))
             .collect();
         let [.., (then, before), (now, after)] = known.as_slice() else {
             return None;
@@ -201,7 +184,7 @@ impl<'a> Evidence<'a> {
             .iter()
             .map(|(_, _, note)| &note.said)
             .filter(|said| !said.is_empty())
-            .map(|said| format!("`{}`", said.first_line()))
+            .map(|said| quoted(&said.first_line().to_string()))
             .collect();
         said.sort();
         said.dedup();

@@ -4,6 +4,8 @@ use super::Finding;
 use super::ages::Ages;
 use super::evidence::Evidence;
 use crate::domain::{Bytes, CgroupSample, ConnectFailure, GaveWay, Limit, Phase};
+use crate::report::analyse::legible::quoted;
+use crate::report::analyse::server::tree;
 use crate::report::number::{bytes, grouped, seconds};
 
 /// Descriptors that may be left in a table that is full: a server keeps some for what it needs beside connections.
@@ -11,6 +13,15 @@ const FEW_DESCRIPTORS: u64 = 8;
 
 /// A control group that has more than this share of its limit is full.
 const FULL_GROUP: f64 = 0.97;
+
+/// Seconds before the moment from which on a sample belongs to it.
+const AROUND: f64 = 2.0;
+
+/// A server that has its maximum keeps at least this share of its connections.
+const KEPT: f64 = 0.9;
+
+/// It refuses so many others at least, where it does not say why: single connections end for many reasons.
+const FEWEST_REFUSED: u64 = 10;
 
 /// What logs say when a table of descriptors is full.
 const NO_DESCRIPTORS: [&str; 5] = [
@@ -59,7 +70,7 @@ const IDLE_CORE: f64 = 0.5;
 impl Evidence<'_> {
     /// The group's limit killed one of its processes.
     pub(super) fn memory(&self) -> Finding {
-        let groups = self.group();
+        let groups = self.group(0.0);
         let kills = |group: &&CgroupSample| group.oom_kills.present().copied();
         let first = groups.first().and_then(kills).unwrap_or(0);
         let last = groups.iter().filter_map(kills).max().unwrap_or(0);
@@ -88,7 +99,7 @@ impl Evidence<'_> {
                 bytes(most.unwrap_or(Bytes::ZERO).as_f64())
             ));
         }
-        reasons.extend(line.map(|message| format!("the kernel's log: `{}`", message.text)));
+        reasons.extend(line.map(|message| format!("the kernel's log: {}", quoted(&message.text))));
         Some(reasons)
     }
 
@@ -98,12 +109,17 @@ impl Evidence<'_> {
         if !matches!(self.gave_way, Some(GaveWay::NotAccepted { .. })) {
             return None;
         }
-        let full = self.group().into_iter().rev().find_map(|group| {
-            let Limit::At(limit) = group.limit else {
-                return None;
-            };
-            (group.charged.as_f64() >= limit.as_f64() * FULL_GROUP).then_some((group, limit))
-        });
+        let moment = self.at?;
+        let full = self
+            .group(moment - AROUND)
+            .into_iter()
+            .rev()
+            .find_map(|group| {
+                let Limit::At(limit) = group.limit else {
+                    return None;
+                };
+                (group.charged.as_f64() >= limit.as_f64() * FULL_GROUP).then_some((group, limit))
+            });
         let (group, limit) = full?;
         let mut reasons = vec![format!(
             "its control group had {} of {} in use, and it took no more connections",
@@ -128,7 +144,7 @@ impl Evidence<'_> {
                 .to_lowercase()
                 .contains("out of memory: killed")
         })?;
-        Some(vec![format!("the kernel's log: `{}`", line.text)])
+        Some(vec![format!("the kernel's log: {}", quoted(&line.text))])
     }
 
     /// What failed is the clients' own.
@@ -160,14 +176,14 @@ impl Evidence<'_> {
         let line = self
             .kernel_log()
             .find(|message| message.text.contains("nf_conntrack: table full"))?;
-        Some(vec![format!("the kernel's log: `{}`", line.text)])
+        Some(vec![format!("the kernel's log: {}", quoted(&line.text))])
     }
 
     /// No thread or process could be made.
     pub(super) fn threads(&self) -> Finding {
         let line = self.line_with(&NO_THREADS)?;
-        let mut reasons = vec![format!("the server's log: `{line}`")];
-        if let Some(tree) = self.sample().and_then(Self::tree) {
+        let mut reasons = vec![format!("the server's log: {}", quoted(line))];
+        if let Some(tree) = self.sample().and_then(tree) {
             reasons.push(format!(
                 "it had {} threads in {} processes, and {} connections",
                 grouped(tree.threads),
@@ -194,7 +210,7 @@ impl Evidence<'_> {
                 grouped(limit)
             ));
         }
-        reasons.extend(line.map(|line| format!("the server's log: `{line}`")));
+        reasons.extend(line.map(|line| format!("the server's log: {}", quoted(line))));
         reasons.extend(self.waiting());
         Some(reasons)
     }
@@ -242,11 +258,15 @@ impl Evidence<'_> {
         self.lost_count() >= before + FEWEST_LATER
     }
 
-    /// It refuses, closes at once, or leaves waiting what comes beyond a sharp number, and lacks nothing.
+    /// It refuses, closes at once, or leaves waiting what comes beyond a sharp number, keeps what it has, and lacks nothing.
     pub(super) fn own_maximum(&self) -> Finding {
         let line = self.line_with(&ENOUGH);
-        let refused = self.lost_count() > 0 && self.server_lives();
         let said = self.said();
+        let many = self.lost_count() >= FEWEST_REFUSED.max(self.accepted_peak / 100);
+        let refused = self.lost_count() > 0
+            && (many || said.is_some())
+            && self.server_lives()
+            && self.keeps_its_connections();
         let stopped = matches!(self.gave_way, Some(GaveWay::NotAccepted { .. }))
             && self.cores().is_some_and(|cores| cores < IDLE_CORE);
         if line.is_none() && !refused && !stopped {
@@ -263,9 +283,15 @@ impl Evidence<'_> {
         if stopped {
             reasons.extend(self.waiting());
         }
-        reasons.extend(line.map(|line| format!("the server's log: `{line}`")));
+        reasons.extend(line.map(|line| format!("the server's log: {}", quoted(line))));
         reasons.extend(self.not_short());
         Some(reasons)
+    }
+
+    /// Whether it has nearly as many connections at the end as it ever had. One whose process was ended has not.
+    fn keeps_its_connections(&self) -> bool {
+        let last = self.story.accepting_at(self.story.drain_began());
+        last.is_some_and(|state| state.accepted as f64 >= self.accepted_peak as f64 * KEPT)
     }
 
     /// It used a whole core and did not keep up.
@@ -317,7 +343,7 @@ impl Evidence<'_> {
             .rev()
             .take(3)
             .rev()
-            .map(|(_, text)| format!("it wrote: `{text}`"))
+            .map(|(_, text)| format!("it wrote: {}", quoted(text)))
             .collect();
         Some(std::iter::once(how.clone()).chain(last).collect())
     }

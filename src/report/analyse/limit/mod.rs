@@ -14,12 +14,6 @@ use crate::report::model::{Confirmation, LimitFinding, LimitKind};
 use super::story::Story;
 use evidence::Evidence;
 
-/// Seconds around the moment in which lines of logs belong to it.
-const NEAR_SECONDS: f64 = 3.0;
-
-/// Lines of the server's log that are shown.
-const MOST_LINES: usize = 8;
-
 /// What stopped the server from having more connections; nothing where nothing did, or the server is the lab's own.
 pub(super) fn limit(
     recording: &Recording,
@@ -39,15 +33,9 @@ pub(super) fn limit(
             .flatten(),
         kind,
         connections,
-        established: evidence.established_peak,
         seen: evidence.gave_way.as_ref().map(ToString::to_string),
         at_seconds: evidence.at,
         evidence: reasons,
-        log: evidence.log_near(NEAR_SECONDS, MOST_LINES),
-        at_least: summary
-            .limit
-            .and_then(|limit| limit.at_least)
-            .map(crate::domain::ConnCount::count),
         searched: summary.limit.is_some(),
         confirmations: story.confirmed.iter().filter_map(confirmation).collect(),
     })

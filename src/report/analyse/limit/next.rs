@@ -2,6 +2,7 @@
 
 use super::evidence::Evidence;
 use crate::domain::{Limit, Mark};
+use crate::report::analyse::server::tree;
 use crate::report::model::LimitKind;
 use crate::report::number::grouped;
 
@@ -27,7 +28,7 @@ pub(super) fn next(kind: LimitKind, connections: u64, evidence: &Evidence<'_>) -
 impl Evidence<'_> {
     /// How many connections the descriptors of its processes allow.
     pub(super) fn descriptors_allow(&self) -> Option<(u64, String)> {
-        let at = self.sample().and_then(Self::tree)?;
+        let at = self.sample().and_then(tree)?;
         let open = at.descriptors.present().copied()?;
         let Limit::At(limit) = at.fullest?.limit else {
             return None;
@@ -35,7 +36,7 @@ impl Evidence<'_> {
         // Those that it had before the first connection are for something else.
         let before = self
             .mark(Mark::Baseline)
-            .and_then(Self::tree)
+            .and_then(tree)
             .and_then(|tree| tree.descriptors.present().copied())
             .unwrap_or(0);
         let of_connections = open.saturating_sub(before);
