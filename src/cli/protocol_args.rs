@@ -36,7 +36,8 @@ struct Given {
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(100..=599), env = "C1M_STATUS")]
     status: Option<u16>,
     /// Bytes to send, with the escapes \r \n \t \0 \xHH \\; repeatable. {n} is the number of the connection, {source} its
-    /// source address, a brace is written twice. With --expect and --expect-exactly in the order given it is a script.
+    /// source address, a brace is written twice. With --expect, --expect-exactly and --expect-until in
+    /// the order given it is a script.
     #[arg(long, value_name = "TEXT", value_parser = template, env = "C1M_SEND", allow_hyphen_values = true)]
     send: Vec<Template>,
     /// How the line begins that comes next, with the same escapes; repeatable. The rest of the line is passed over.
@@ -45,6 +46,13 @@ struct Given {
     /// Exactly the bytes that come next, with the same escapes; repeatable. For what has no lines.
     #[arg(long, value_name = "TEXT", value_parser = bytes, env = "C1M_EXPECT_EXACTLY", allow_hyphen_values = true)]
     expect_exactly: Vec<ByteText>,
+    /// Bytes that come sooner or later, with the same escapes; repeatable. What comes before them is passed over.
+    #[arg(long, value_name = "TEXT", value_parser = bytes, env = "C1M_EXPECT_UNTIL", allow_hyphen_values = true)]
+    expect_until: Vec<ByteText>,
+    /// Stands between steps: those before it are said once, when a connection is first used, such as a login. Those after
+    /// it are said in each exchange.
+    #[arg(long)]
+    then: bool,
 }
 
 /// What is said, by its name. A script has none here: its steps are flags of their own.
@@ -63,7 +71,7 @@ enum ProtocolChoice {
 pub(super) struct ProtocolArgs {
     given: Given,
     /// The steps of a script, in the order of the command line.
-    steps: Vec<ScriptStep>,
+    script: Script,
 }
 
 impl Args for ProtocolArgs {
@@ -93,8 +101,16 @@ impl FromArgMatches for ProtocolArgs {
         steps.extend(places(matches, "expect").zip(expects));
         let exact = given.expect_exactly.iter().cloned();
         steps.extend(places(matches, "expect_exactly").zip(exact.map(ScriptStep::Exactly)));
+        let later = given.expect_until.iter().cloned();
+        steps.extend(places(matches, "expect_until").zip(later.map(ScriptStep::Until)));
         steps.sort_by_key(|(place, _)| *place);
-        self.steps = steps.into_iter().map(|(_, step)| step).collect();
+        let once = match matches.index_of("then").filter(|_| given.then) {
+            Some(then) => steps.iter().filter(|(place, _)| *place < then).count(),
+            None => 0,
+        };
+        let mut open: Vec<ScriptStep> = steps.into_iter().map(|(_, step)| step).collect();
+        let steps = open.split_off(once);
+        self.script = Script { open, steps };
         Ok(())
     }
 }
@@ -123,7 +139,8 @@ impl ProtocolArgs {
         let of_http =
             path.is_some() || host_header.is_some() || !headers.is_empty() || status.is_some();
         let wrong = |what: &str| Err(Failure::new(Exit::Usage, what));
-        match (protocol, of_http, !self.steps.is_empty()) {
+        let says = self.given.then || !self.script.steps.is_empty() || !self.script.open.is_empty();
+        match (protocol, of_http, says) {
             (_, true, true) => {
                 wrong("--send and --expect say a script, --path, --header and --status a request")
             }
@@ -147,11 +164,9 @@ impl ProtocolArgs {
     }
 
     fn script(&self) -> Result<Conversation, Failure> {
-        let script = Script {
-            open: Vec::new(),
-            steps: self.steps.clone(),
-        };
-        let checked = script.steps.iter().try_for_each(ScriptStep::check);
+        let script = self.script.clone();
+        let mut steps = script.open.iter().chain(&script.steps);
+        let checked = steps.try_for_each(ScriptStep::check);
         checked
             .and_then(|()| script.check_size())
             .map_err(|error| Failure::new(Exit::Usage, error))?;
@@ -277,6 +292,20 @@ mod tests {
                     r"\0",
                 ],
                 r#"{"script":[{"expect":"220"},{"send":"A"},{"send":"B"},{"expect":"-1"},{"exactly":"\\0"}]}"#,
+            ),
+            (
+                &[
+                    "--send",
+                    "A",
+                    "--expect-until",
+                    "Z",
+                    "--then",
+                    "--send",
+                    "B",
+                    "--expect",
+                    "C",
+                ],
+                r#"{"script":{"open":[{"send":"A"},{"until":"Z"}],"steps":[{"send":"B"},{"expect":"C"}]}}"#,
             ),
         ] {
             assert_eq!(said(words), text, "{words:?}");

@@ -7,6 +7,9 @@ use super::{ByteText, Piece, ProtocolKind, Template};
 /// Most steps of a script, those of `open` included.
 pub const MOST_STEPS: usize = 1_000;
 
+/// Most bytes of an [`ScriptStep::Until`].
+pub(super) const MOST_UNTIL: usize = 256;
+
 /// What a client says on each connection.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -115,6 +118,8 @@ pub enum ScriptStep {
     Expect(ByteText),
     /// Exactly these bytes come next. For what has no lines.
     Exactly(ByteText),
+    /// These bytes come sooner or later. What comes before them is passed over.
+    Until(ByteText),
 }
 
 /// Why a part of a conversation cannot be said.
@@ -148,8 +153,11 @@ pub enum ConversationError {
     #[error("there is nothing to send")]
     NothingToSend,
     /// A step that waits for nothing.
-    #[error("exactly nothing comes at once: name at least one byte")]
-    ExactlyNothing,
+    #[error("nothing comes at once: name at least one byte")]
+    WaitsForNothing,
+    /// A step that waits for more bytes than can be looked for.
+    #[error("{0} bytes are too many to look for: at most {MOST_UNTIL}")]
+    UntilTooLong(usize),
 }
 
 /// Checks a path.
@@ -222,12 +230,15 @@ impl ScriptStep {
     /// Checks the step by itself.
     ///
     /// # Errors
-    /// When there is nothing to send, or exactly nothing to come.
+    /// When there is nothing to send or to come, or too much to look for.
     pub fn check(&self) -> Result<(), ConversationError> {
         match self {
             Self::Send(text) if text.pieces().is_empty() => Err(ConversationError::NothingToSend),
-            Self::Exactly(text) if text.bytes().is_empty() => {
-                Err(ConversationError::ExactlyNothing)
+            Self::Exactly(text) | Self::Until(text) if text.bytes().is_empty() => {
+                Err(ConversationError::WaitsForNothing)
+            }
+            Self::Until(text) if text.bytes().len() > MOST_UNTIL => {
+                Err(ConversationError::UntilTooLong(text.bytes().len()))
             }
             _ => Ok(()),
         }

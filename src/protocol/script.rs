@@ -61,18 +61,57 @@ impl Scripted {
         }
     }
 
-    /// The bytes that are awaited, and whether they are all of the answer rather than the beginning of a line.
-    fn awaited(&self, step: u16) -> Option<(&ByteText, bool)> {
+    /// The bytes that are awaited, and how.
+    fn awaited(&self, step: u16) -> Option<(&ByteText, Awaited)> {
         match self.steps.get(usize::from(step))? {
             ScriptStep::Send(_) => None,
-            ScriptStep::Expect(text) => Some((text, text.bytes().ends_with(b"\n"))),
-            ScriptStep::Exactly(text) => Some((text, true)),
+            ScriptStep::Expect(text) if text.bytes().ends_with(b"\n") => {
+                Some((text, Awaited::Whole))
+            }
+            ScriptStep::Expect(text) => Some((text, Awaited::BeginningOfLine)),
+            ScriptStep::Exactly(text) => Some((text, Awaited::Whole)),
+            ScriptStep::Until(text) => Some((text, Awaited::Somewhere)),
         }
     }
 }
 
+/// How bytes are awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    /// They are all of the answer.
+    Whole,
+    /// They begin a line, whose rest is passed over.
+    BeginningOfLine,
+    /// They end what comes; what is before them is passed over.
+    Somewhere,
+}
+
+/// Takes what is before the end of `wanted`, and that, off `bytes`. Returns whether all of it has come.
+fn take_until(state: &mut ScriptState, wanted: &[u8], bytes: &mut &[u8]) -> bool {
+    let mut came = usize::from(state.came);
+    let mut taken = 0;
+    while came < wanted.len() && taken < bytes.len() {
+        let byte = bytes[taken];
+        taken += 1;
+        // Where the byte does not go on, the end of what has come may be a shorter beginning.
+        while wanted[came] != byte && came > 0 {
+            came = (0..came)
+                .rev()
+                .find(|shorter| wanted[came - shorter..came] == wanted[..*shorter])
+                .unwrap_or(0);
+        }
+        came += usize::from(wanted[came] == byte);
+    }
+    *bytes = &bytes[taken..];
+    state.came = u16::try_from(came).unwrap_or(u16::MAX);
+    came == wanted.len()
+}
+
 /// Takes what belongs to the present answer off `bytes`. Returns whether the answer is whole, or nothing when it is wrong.
-fn take(state: &mut ScriptState, wanted: &[u8], whole: bool, bytes: &mut &[u8]) -> Option<bool> {
+fn take(state: &mut ScriptState, wanted: &[u8], how: Awaited, bytes: &mut &[u8]) -> Option<bool> {
+    if how == Awaited::Somewhere {
+        return Some(take_until(state, wanted, bytes));
+    }
     if !state.passing {
         let missing = &wanted[usize::from(state.came)..];
         let here = missing.len().min(bytes.len());
@@ -86,7 +125,7 @@ fn take(state: &mut ScriptState, wanted: &[u8], whole: bool, bytes: &mut &[u8]) 
         if here < missing.len() {
             return Some(false);
         }
-        if whole {
+        if how == Awaited::Whole {
             return Some(true);
         }
         state.passing = true;
@@ -127,10 +166,10 @@ impl Protocol for Scripted {
 
     fn on_bytes(&self, state: &mut ScriptState, mut bytes: &[u8], out: &mut Output) -> Step {
         while !bytes.is_empty() {
-            let Some((wanted, whole)) = self.awaited(state.step) else {
+            let Some((wanted, how)) = self.awaited(state.step) else {
                 return Step::Failed(Mistake::Wrong(LossReason::Excess));
             };
-            match take(state, wanted.bytes(), whole, &mut bytes) {
+            match take(state, wanted.bytes(), how, &mut bytes) {
                 None => return Step::Failed(Mistake::Answer { step: state.step }),
                 Some(false) => return Step::Wait,
                 Some(true) => {}
@@ -187,6 +226,10 @@ mod tests {
 
     fn exactly(text: &str) -> ScriptStep {
         ScriptStep::Exactly(ByteText::parse(text).expect("a text"))
+    }
+
+    fn until(text: &str) -> ScriptStep {
+        ScriptStep::Until(ByteText::parse(text).expect("a text"))
     }
 
     fn scripted(open: &[ScriptStep], steps: &[ScriptStep]) -> Scripted {
@@ -313,11 +356,38 @@ mod tests {
             Just(send("x")),
             "[ab\n]{0,3}".prop_map(|text| expect(&text)),
             "[ab\n]{1,3}".prop_map(|text| exactly(&text)),
+            "[ab]{1,4}".prop_map(|text| until(&text)),
         ];
         proptest::collection::vec(step, 1..6)
     }
 
+    #[test]
+    fn what_comes_before_awaited_bytes_is_passed_over() {
+        let script = scripted(&[], &[send("x"), exactly("R"), until(r"Z\0\0\0\x05I")]);
+        let answer = b"R\0\0\0\x08\0\0\0\0S\0\0\0\x0ea\0ZZ\0\0\0\x05Z\0\0\0\x05I";
+        assert_eq!(talk(&script, NEW, &[answer]).0, Step::Done);
+        let (early, _) = answer.split_at(answer.len() - 1);
+        assert_eq!(talk(&script, NEW, &[early]).0, Step::Wait);
+    }
+
     proptest! {
+        #[test]
+        fn awaited_bytes_are_found_where_they_first_stand(
+            wanted in "[ab]{1,6}", bytes in "[ab]{1,40}"
+        ) {
+            let script = scripted(&[], &[until(&wanted)]);
+            let mut state = script.begin(&NEW);
+            let mut left = bytes.as_bytes();
+            let found = take_until(&mut state, wanted.as_bytes(), &mut left);
+            match bytes.find(&wanted) {
+                Some(place) => {
+                    prop_assert!(found);
+                    prop_assert_eq!(left.len(), bytes.len() - place - wanted.len());
+                }
+                None => prop_assert!(!found && left.is_empty()),
+            }
+        }
+
         #[test]
         fn any_split_gives_the_same_verdict(
             steps in steps(), bytes in "[ab\n]{0,12}", cuts in proptest::collection::vec(1_usize..4, 12)

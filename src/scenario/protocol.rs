@@ -143,6 +143,7 @@ fn step(raw: &RawStep) -> (&'static str, ScriptStep) {
         RawStep::Send(text) => ("send", ScriptStep::Send(text.0.clone())),
         RawStep::Expect(text) => ("expect", ScriptStep::Expect(text.0.clone())),
         RawStep::Exactly(text) => ("exactly", ScriptStep::Exactly(text.0.clone())),
+        RawStep::Until(text) => ("until", ScriptStep::Until(text.0.clone())),
     }
 }
 
@@ -228,7 +229,7 @@ mod tests {
             r#"{"http":{"path":"/"}}"#,
             r#"{"http":{"path":"/{n}","host":"a","headers":{"X-A":"{source}"},"status":204}}"#,
             r#"{"script":[{"send":"PING\\r\\n"},{"expect":"+PONG"}]}"#,
-            r#"{"script":{"open":[{"expect":"220"}],"steps":[{"exactly":"\\xff"}]}}"#,
+            r#"{"script":{"open":[{"expect":"220"}],"steps":[{"exactly":"\\xff"},{"until":"z"}]}}"#,
         ] {
             let (conversation, wrong) = read(text);
             assert_eq!(wrong, Vec::<String>::new(), "{text}");

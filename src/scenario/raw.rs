@@ -349,6 +349,8 @@ pub(super) enum RawStep {
     Expect(BytesText),
     /// Exactly these bytes come next. For what has no lines.
     Exactly(BytesText),
+    /// These bytes come sooner or later, at most 256 of them. What comes before them is passed over.
+    Until(BytesText),
 }
 
 /// How many of the connections are proved alive, and how fast.
