@@ -98,6 +98,7 @@ pub(super) fn run(args: &ClientArgs) -> Result<Exit, Failure> {
         dialers: args.dialers,
         connect_timeout_ms: u32::try_from(args.connect_timeout.as_millis()).unwrap_or(u32::MAX),
         keepalive: args.keepalive,
+        opening: None,
     };
     let mut local = LocalWorker::start(Command::start(WorkerSpec::Client(spec)))?;
     let mut exit = Exit::Done;

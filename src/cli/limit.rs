@@ -76,9 +76,13 @@ pub(super) fn run(args: &LimitArgs, quiet: bool) -> Result<Exit, Failure> {
 
 /// The scenario of the search, with the flags of the command line.
 fn load(args: &LimitArgs) -> Result<Scenario, Failure> {
-    let mut defaults = vec![("limit".to_owned(), "{}".to_owned())];
-    if let Some(count) = &args.at_least {
-        defaults = vec![("limit.at_least".to_owned(), format!("\"{count}\""))];
+    let mut defaults = vec![match &args.at_least {
+        None => ("limit".to_owned(), "{}".to_owned()),
+        Some(count) => ("limit.at_least".to_owned(), format!("\"{count}\"")),
+    }];
+    if args.scenario.scenario.is_none() {
+        // A server may accept connections that it does not serve: each has to be answered before others follow.
+        defaults.push(("ramp.speak".to_owned(), "yes".to_owned()));
     }
     if args.scenario.hold.is_none() && args.scenario.scenario.is_none() {
         defaults.push(("hold".to_owned(), HOLD.to_owned()));

@@ -260,6 +260,7 @@ fn json_line(news: &Progress) {
             "served": live.served,
             "accepted": live.accepting.map(|(accepted, _)| accepted),
             "waiting": live.accepting.map(|(_, waiting)| waiting),
+            "answered": live.answered,
             "target": live.target,
             "failed": live.failed,
             "lost": live.lost,
@@ -279,6 +280,9 @@ fn live_text(live: &Live) -> String {
     // Writing to a String cannot fail.
     if let Some((accepted, waiting)) = live.accepting {
         let _ = write!(text, ", {accepted} accepted, {waiting} waiting");
+    }
+    if let Some(answered) = live.answered {
+        let _ = write!(text, ", {answered} answered");
     }
     if let Some(rate) = live.rate {
         let _ = write!(text, ", {rate}");

@@ -1,21 +1,21 @@
 //! The messages. The runner writes commands to a worker's stdin and reads events from its stdout; logs go to stderr.
 //!
 //! The order: the first command is `Start` with the spec. The worker prepares everything that does not need the peer and
-//! answers `Ready` (a server listens by then). A client opens nothing before `Begin`. `Progress` comes at least every
+//! answers `Ready` (a server listens by then). `Try` is answered by `Tried`. A client opens nothing before `Begin`. `Progress` comes at least every
 //! 250 ms while something changes and once more when the ramp ends. `Perform` is answered by `Performed`, `LookForLosses` by
 //! `LossesTold`, `Drain` by `Drained`. `Exit`, or the end of stdin, ends the worker at once: a worker whose runner died must not stay.
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    AcceptState, ConnCount, Counters, FailureNote, LatencyCounts, LossNote, SettingChange,
-    SettingRecord, SubjectFacts, Task, VerifyReport, WorkerSpec,
+    AcceptState, ConnCount, Conversation, Counters, FailureNote, LatencyCounts, LossNote,
+    SettingChange, SettingRecord, SubjectFacts, Task, VerifyReport, WorkerSpec,
 };
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Version of these messages. It grows when one side would misunderstand the other. Runner and worker are usually the same
 /// program; an image may hold another one.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// What speakers spoke that did not say which version.
 const fn first_version() -> u32 {
@@ -69,6 +69,13 @@ pub enum Command {
         version: u32,
         /// What to be.
         spec: WorkerSpec,
+    },
+    /// A client, before its ramp, says this on one connection, again and again until it is answered rightly.
+    Try {
+        /// What is said.
+        exchange: Conversation,
+        /// Milliseconds after which it is given up.
+        within_ms: u64,
     },
     /// A client begins its ramp.
     Begin,
@@ -135,6 +142,11 @@ pub enum Event {
         /// Where a server listens; empty for a client.
         listening: Vec<SocketAddrV4>,
     },
+    /// The answer to `Try`.
+    Tried {
+        /// How the last attempt failed; absent where the server has answered rightly.
+        failure: Option<String>,
+    },
     /// What has been done so far.
     Progress {
         /// The counters.
@@ -148,6 +160,11 @@ pub enum Event {
         counters: Counters,
         /// Seconds from `Begin` to the last connection.
         seconds: f64,
+    },
+    /// What came of what the connections said as they were opened. Comes before `RampDone`, where the spec has an opening.
+    Greeted {
+        /// The sum over all of them.
+        report: VerifyReport,
     },
     /// A connection could not be opened. The first ones of each class only; the counters have all.
     ConnectFailed {

@@ -29,6 +29,12 @@ impl ConnCount {
         self.0
     }
 
+    /// Whether it is none.
+    #[must_use]
+    pub const fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+
     /// The difference, or zero where `other` is larger.
     #[must_use]
     pub const fn saturating_sub(self, other: Self) -> Self {

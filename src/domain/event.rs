@@ -338,6 +338,13 @@ pub enum RunEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<String>,
     },
+    /// What came of what a client's connections said as they were opened.
+    Greeted {
+        /// The client.
+        worker: WorkerId,
+        /// The sum over all of them.
+        report: VerifyReport,
+    },
     /// Connections were proved alive.
     Verified(Verification),
     /// The guard stopped the run before memory ran out.

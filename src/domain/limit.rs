@@ -24,6 +24,8 @@ pub enum GaveWay {
     ConnectFailed,
     /// Connections that were open have ended.
     Lost,
+    /// The server did not answer what connections said as they were opened, or otherwise than expected.
+    NotAnswered,
     /// The server took no more out of its accept queue for this long.
     NotAccepted {
         /// Seconds.
@@ -42,6 +44,9 @@ impl fmt::Display for GaveWay {
             Self::Nothing => out.write_str("nothing gave way"),
             Self::ConnectFailed => out.write_str("connections could not be opened"),
             Self::Lost => out.write_str("connections that were open have ended"),
+            Self::NotAnswered => {
+                out.write_str("connections were not answered as the protocol expects")
+            }
             Self::NotAccepted { seconds } => {
                 write!(out, "the server accepted no connection for {seconds} s")
             }

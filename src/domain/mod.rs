@@ -80,6 +80,6 @@ pub use task::{Load, Task, VerifyReport, WrongAnswer};
 pub use text::{ByteText, LONGEST_TEXT, Piece, Template, TextError};
 pub use verdict::RunVerdict;
 pub use worker::{
-    ClientSpec, Counters, FailureNote, Keepalive, LatencyCounts, LossNote, PlannedWorker,
+    ClientSpec, Counters, FailureNote, Keepalive, LatencyCounts, LossNote, Opening, PlannedWorker,
     ServerSpec, WorkerSpec,
 };

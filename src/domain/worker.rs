@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Acceptors, ByteText, ConnCount, ConnRate, ConnectFailure, DescriptorTables, EngineKind,
-    HostIndex, LossReason, PortChoice, Role, Service, Shard, SubjectSpec, WorkerId,
+    Acceptors, ByteText, ConnCount, ConnRate, ConnectFailure, Conversation, DescriptorTables,
+    EngineKind, HostIndex, LossReason, PortChoice, Role, Service, Shard, SubjectSpec, WorkerId,
 };
 
 /// `SO_KEEPALIVE` with its three values (tcp(7)).
@@ -97,6 +97,18 @@ pub struct ClientSpec {
     pub connect_timeout_ms: u32,
     /// `SO_KEEPALIVE` on the sockets.
     pub keepalive: Option<Keepalive>,
+    /// What is said on each connection as soon as it is open. Absent means nothing: it is silent until a task comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opening: Option<Opening>,
+}
+
+/// What is said on each connection as soon as it is open.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Opening {
+    /// What.
+    pub exchange: Conversation,
+    /// Milliseconds after which a connection without an answer counts as silent.
+    pub timeout_ms: u64,
 }
 
 impl ClientSpec {
@@ -199,6 +211,12 @@ pub struct Counters {
     pub failed: BTreeMap<ConnectFailure, u64>,
     /// Connections that were established and ended though nobody here asked for it.
     pub lost: ConnCount,
+    /// Client: connections whose server has answered rightly what was said as they were opened.
+    #[serde(default, skip_serializing_if = "ConnCount::is_zero")]
+    pub answered: ConnCount,
+    /// Client: connections whose server has answered that otherwise, or not in time, or has closed them instead.
+    #[serde(default, skip_serializing_if = "ConnCount::is_zero")]
+    pub unanswered: ConnCount,
     /// Client: source ports that were in use elsewhere and were replaced by spare ones.
     #[serde(default)]
     pub ports_replaced: u64,

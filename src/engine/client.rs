@@ -19,7 +19,7 @@ use super::table::{ClientLayout, Layout};
 use super::{Dialing, EngineError, Ledger, Running, Tables};
 use crate::domain::{
     ClientSpec, ConnectFailure, Counters, EngineKind, FailureNote, Keepalive, LatencyCounts,
-    LossReason, PortChoice, Task, WrongAnswer,
+    LossReason, PortChoice, Task, VerifyShare, WrongAnswer,
 };
 use crate::kernel::sys::eventfd::EventFd;
 use crate::kernel::sys::fdtable::{Descriptor, OwnTable};
@@ -81,6 +81,8 @@ pub(super) struct ClientCore<B> {
     /// Handshakes under way at once in one table.
     pub(super) window: usize,
     pub(super) exchanges: ExchangeWindow,
+    /// What each connection says as soon as it is open.
+    pub(super) opening: Option<Arc<Round>>,
 }
 
 /// One thread of a client, with its table.
@@ -116,6 +118,11 @@ impl<B: Send + 'static> Client<B> {
             })
             .collect();
         let latencies = slots.iter().map(|slot| Arc::clone(&slot.latency)).collect();
+        let exchanges = (engine.exchanges)(&arranged);
+        let opening = spec
+            .opening
+            .as_ref()
+            .filter(|opening| opening.exchange.asks());
         let core = Arc::new(ClientCore {
             layout,
             sources,
@@ -130,7 +137,12 @@ impl<B: Send + 'static> Client<B> {
             keepalive: spec.keepalive,
             timeout: Duration::from_millis(u64::from(spec.connect_timeout_ms.max(1))),
             window: arranged.window,
-            exchanges: (engine.exchanges)(&arranged),
+            exchanges,
+            opening: opening.map(|opening| {
+                let exchange = opening.exchange.clone();
+                let task = Task::verify(exchange, VerifyShare::All, opening.timeout_ms);
+                Arc::new(Round::new(&task, &vec![0; layout.count], exchanges.total))
+            }),
         });
         let eventfd = EventFd::new().map_err(|why| EngineError::EventFd { why })?;
         let threads = Threads {
@@ -158,7 +170,8 @@ impl<B> ClientCore<B> {
     fn work(self: &Arc<Self>, engine: &ClientEngine<B>, index: usize, table: &OwnTable) {
         let mut held = 0;
         if let Some(begun) = self.orders.wait_begin() {
-            let slot = self.slots.acquire();
+            // In turn, so that source addresses are used one after the other.
+            let slot = self.slots.acquire_in_turn(index);
             if !self.orders.halted() {
                 let mine = self.sources.part(index, self.layout.count).left();
                 self.layout.grow_for(table.first_free(), mine);
@@ -169,6 +182,8 @@ impl<B> ClientCore<B> {
                 table,
             };
             held = (engine.tend)(&thread, slot, begun);
+        } else {
+            self.slots.pass_turn(index);
         }
         // What the engine has not counted one by one.
         let counters = &self.counters[index];
@@ -215,6 +230,19 @@ impl<B> ClientCore<B> {
     pub(super) fn first_number(&self, index: usize) -> u32 {
         let first = self.sources.part(index, self.layout.count).position();
         u32::try_from(first).unwrap_or(u32::MAX)
+    }
+
+    /// The ramp of one table is over; its last connection was opened so long after the beginning. The last table completes
+    /// the report of what connections said as they were opened.
+    pub(super) fn ramp_part_done(&self, greeted: Findings, last_opened: Duration) {
+        let report = self
+            .opening
+            .as_ref()
+            .and_then(|round| round.finish(greeted));
+        if let Some(report) = report {
+            self.ledger.reached(Milestone::Greeted(report));
+        }
+        self.orders.ramp_part_done(last_opened);
     }
 
     /// Adds what a table found in a round. The last table completes the report.

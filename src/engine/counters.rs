@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::round::Findings;
 use crate::domain::{ConnCount, Counters};
 
 /// A number that one thread adds to and others read.
@@ -45,6 +46,10 @@ pub(super) struct TableCounters {
     pub(super) handovers: Count,
     /// Bytes read.
     pub(super) bytes_read: Count,
+    /// Answered rightly as they were opened.
+    pub(super) answered: Count,
+    /// Not answered rightly as they were opened.
+    pub(super) unanswered: Count,
 }
 
 const _: () = assert!(size_of::<TableCounters>() == 128);
@@ -55,6 +60,12 @@ impl TableCounters {
         // Closed first: a connection that is opened and closed between the two looks then counts once, not less.
         let closed = self.closed.load();
         self.opened.load().saturating_sub(closed)
+    }
+
+    /// Adds what came of what some connections said as they were opened.
+    pub(super) fn greeted(&self, findings: &Findings) {
+        self.answered.add(findings.echoed);
+        self.unanswered.add(findings.not_answered());
     }
 
     /// The sum over tables, without the failures, which the ledger has.
@@ -68,6 +79,8 @@ impl TableCounters {
             sum.ports_replaced += table.ports_replaced.load();
             sum.handovers += table.handovers.load();
             sum.bytes_read += table.bytes_read.load();
+            sum.answered += ConnCount::new(table.answered.load());
+            sum.unanswered += ConnCount::new(table.unanswered.load());
         }
         sum
     }

@@ -19,6 +19,8 @@ pub enum Milestone {
         /// See above.
         seconds: f64,
     },
+    /// What was said on each connection as it was opened is over. Comes right before [`RampDone`](Self::RampDone).
+    Greeted(VerifyReport),
     /// The task is over.
     Performed(VerifyReport),
     /// Every connection was looked at once more; what ends from now on is not lost.

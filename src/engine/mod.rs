@@ -26,6 +26,7 @@ mod source;
 mod spawn;
 mod table;
 mod tokio;
+mod trial;
 mod turn;
 
 use std::io;
@@ -34,6 +35,7 @@ use std::net::SocketAddrV4;
 use crate::domain::{ClientSpec, Counters, EngineKind, LatencyCounts, ServerSpec, Service, Task};
 
 pub use ledger::{Ledger, Milestone, News};
+pub use trial::try_until;
 
 /// Listens, and accepts from now on.
 ///

@@ -2,35 +2,69 @@
 //! at once as there are buffers, and a table's thread keeps none while it only holds.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// The pool.
 #[derive(Debug)]
 pub(super) struct Pool<T> {
-    free: Mutex<Vec<T>>,
-    returned: Condvar,
+    state: Mutex<State<T>>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    free: Vec<T>,
+    /// Whose turn it is, among those that come in turn.
+    next: usize,
 }
 
 impl<T> Pool<T> {
     /// A pool of these.
     pub(super) fn new(items: Vec<T>) -> Self {
         Self {
-            free: Mutex::new(items),
-            returned: Condvar::new(),
+            state: Mutex::new(State {
+                free: items,
+                next: 0,
+            }),
+            changed: Condvar::new(),
         }
     }
 
     /// Waits for one. It goes back when it is dropped.
     pub(super) fn acquire(&self) -> PoolGuard<'_, T> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut free = self
-            .returned
-            .wait_while(free, |free| free.is_empty())
-            .unwrap_or_else(PoisonError::into_inner);
+        self.take(self.wait_while(|state| state.free.is_empty()))
+    }
+
+    /// The same for thread `index`, once, after all threads with a lesser index.
+    pub(super) fn acquire_in_turn(&self, index: usize) -> PoolGuard<'_, T> {
+        let mut state = self.wait_while(|state| state.next != index || state.free.is_empty());
+        state.next += 1;
+        self.changed.notify_all();
+        self.take(state)
+    }
+
+    /// Thread `index` wants none in its turn.
+    pub(super) fn pass_turn(&self, index: usize) {
+        let mut state = self.wait_while(|state| state.next != index);
+        state.next += 1;
+        self.changed.notify_all();
+    }
+
+    fn take(&self, mut state: MutexGuard<'_, State<T>>) -> PoolGuard<'_, T> {
         PoolGuard {
-            item: free.pop(),
+            item: state.free.pop(),
             pool: self,
         }
+    }
+
+    fn wait_while(&self, condition: impl FnMut(&mut State<T>) -> bool) -> MutexGuard<'_, State<T>> {
+        self.changed
+            .wait_while(self.state(), condition)
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -56,12 +90,36 @@ impl<T> DerefMut for PoolGuard<'_, T> {
 
 impl<T> Drop for PoolGuard<'_, T> {
     fn drop(&mut self) {
-        let mut free = self
-            .pool
-            .free
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        free.extend(self.item.take());
-        self.pool.returned.notify_one();
+        self.pool.state().free.extend(self.item.take());
+        // All, because not everybody who waits may take it.
+        self.pool.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn those_who_come_in_turn_come_in_their_order() {
+        let pool = Pool::new(vec![()]);
+        let order = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            for index in (0..8).rev() {
+                let (pool, order) = (&pool, &order);
+                scope.spawn(move || {
+                    if index == 5 {
+                        return pool.pass_turn(index);
+                    }
+                    let _slot = pool.acquire_in_turn(index);
+                    order.lock().expect("not poisoned").push(index);
+                });
+            }
+        });
+        let order = order.into_inner().expect("not poisoned");
+        assert_eq!(order, [0, 1, 2, 3, 4, 6, 7]);
+        drop(pool.acquire());
     }
 }

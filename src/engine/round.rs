@@ -130,7 +130,12 @@ impl Findings {
         }
     }
 
-    fn add(&mut self, other: Self) {
+    /// Those asked that did not answer rightly.
+    pub(super) fn not_answered(&self) -> u64 {
+        self.silent + self.failed.values().sum::<u64>()
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
         self.asked += other.asked;
         self.echoed += other.echoed;
         self.silent += other.silent;

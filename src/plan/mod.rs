@@ -16,12 +16,13 @@ use serde::Serialize;
 
 use crate::domain::{
     Binding, BudgetRow, ClientSpec, ConnCount, ConnRate, DescriptorTables, Ends, HostFacts,
-    HostIndex, NetworkDriver, PlaceChoice, PlaceKind, PlannedWorker, PortChoice, ServerSpec, Shard,
-    Shortfall, Stage, SubjectSpec, WorkerId, WorkerSpec,
+    HostIndex, NetworkDriver, Opening, PlaceChoice, PlaceKind, PlannedWorker, PortChoice,
+    ServerSpec, Shard, Shortfall, Stage, SubjectSpec, WorkerId, WorkerSpec,
 };
 use crate::scenario::{NetworkRequest, PlaceRequest, Scenario};
 use budget::{Checked, Ground};
 use layout::{Layout, NoRoom};
+use shards::Spread;
 
 pub use containers::ContainerBounds;
 pub use layout::LAB_RANGE;
@@ -32,6 +33,9 @@ pub use text::{Emit, emit};
 
 /// A reduced number of connections is rounded down to a multiple of this, when there are enough of them.
 const TIDY: u64 = 1000;
+
+/// Milliseconds that a server has for its answer to what a connection says as it is opened.
+const ANSWER_TIMEOUT_MS: u64 = 10_000;
 
 /// A scenario that does not fit on this host: nothing is started.
 #[derive(Debug, Clone, PartialEq, Serialize, thiserror::Error)]
@@ -176,7 +180,7 @@ fn plan_in(
             scenario,
             facts,
             &layout,
-            shards::spread(&slots, layout.clients.len(), target),
+            shards::spread(&slots, layout.clients.len(), target, spread_of(scenario)),
             target,
         ),
         stages: Stage::plain(target, scenario.hold, scenario.verify)
@@ -347,6 +351,10 @@ fn workers(
             connect_timeout_ms: u32::try_from(scenario.ramp.connect_timeout.as_millis())
                 .unwrap_or(u32::MAX),
             keepalive: scenario.client_keepalive,
+            opening: scenario.ramp.speak.then(|| Opening {
+                exchange: scenario.protocol.clone(),
+                timeout_ms: ANSWER_TIMEOUT_MS,
+            }),
         });
         let host = if layout.hosts.len() == 1 {
             HostIndex::SERVER
@@ -360,6 +368,14 @@ fn workers(
         });
     }
     workers
+}
+
+const fn spread_of(scenario: &Scenario) -> Spread {
+    if scenario.server.subject.is_some() {
+        Spread::OneAfterTheOther
+    } else {
+        Spread::Evenly
+    }
 }
 
 /// Whole seconds, at least one.

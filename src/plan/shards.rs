@@ -98,26 +98,135 @@ pub(super) fn four_tuples(layout: &Layout, slots: &[Slot]) -> FourTuples {
     }
 }
 
-/// Spreads `target` connections over the slots in proportion to their room; one list of shards for each of `clients`.
-/// `target` is at most the capacity of the slots.
-pub(super) fn spread(slots: &[Slot], clients: usize, target: ConnCount) -> Vec<Vec<Shard>> {
+/// How connections are spread over source addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spread {
+    /// Evenly over all.
+    Evenly,
+    /// Each client fills an address before it takes the next one. A server may treat addresses differently: some serve
+    /// 127.0.0.1 and refuse other addresses of the loopback.
+    OneAfterTheOther,
+}
+
+/// Spreads `target` connections over the slots; one list of shards for each of `clients`, which have parts in proportion to
+/// their room. `target` is at most the capacity of the slots.
+pub(super) fn spread(
+    slots: &[Slot],
+    clients: usize,
+    target: ConnCount,
+    how: Spread,
+) -> Vec<Vec<Shard>> {
     let mut shards = vec![Vec::new(); clients];
-    let total = u128::from(capacity(slots));
-    let (mut room_before, mut given) = (0_u128, 0_u128);
-    for slot in slots {
-        // What the slots up to here shall have together, less what they have: no rounding error adds up.
-        room_before += u128::from(slot.capacity);
-        let until_here = u128::from(target.count()) * room_before / total.max(1);
-        let count = u32::try_from(until_here - given).expect("a share is at most the slot's room");
-        given = until_here;
-        if count > 0 {
-            shards[slot.client].push(Shard {
-                source: slot.source,
-                target: slot.target,
-                ports: slot.ports,
-                count,
-            });
+    let mut give = |slots: &[Slot], counts: Vec<u64>| {
+        for (slot, count) in slots.iter().zip(counts) {
+            if count > 0 {
+                shards[slot.client].push(Shard {
+                    source: slot.source,
+                    target: slot.target,
+                    ports: slot.ports,
+                    count: u32::try_from(count).expect("a share is at most the slot's room"),
+                });
+            }
+        }
+    };
+    match how {
+        Spread::Evenly => give(slots, shares(slots.iter().map(room), target.count())),
+        Spread::OneAfterTheOther => {
+            let of_clients: Vec<&[Slot]> = slots.chunk_by(|a, b| a.client == b.client).collect();
+            let parts = shares(
+                of_clients.iter().map(|slots| capacity(slots)),
+                target.count(),
+            );
+            for (slots, mut left) in of_clients.into_iter().zip(parts) {
+                for of_source in slots.chunk_by(|a, b| a.source == b.source) {
+                    let part = left.min(capacity(of_source));
+                    left -= part;
+                    give(of_source, shares(of_source.iter().map(room), part));
+                }
+            }
         }
     }
     shards
+}
+
+fn room(slot: &Slot) -> u64 {
+    u64::from(slot.capacity)
+}
+
+/// Divides `all` in proportion to the rooms.
+fn shares(rooms: impl Iterator<Item = u64> + Clone, all: u64) -> Vec<u64> {
+    let total: u128 = rooms.clone().map(u128::from).sum();
+    let (mut room_before, mut given) = (0_u128, 0_u128);
+    rooms
+        .map(|room| {
+            // What the ones up to here shall have together, less what they have: no rounding error adds up.
+            room_before += u128::from(room);
+            let until_here = u128::from(all) * room_before / total.max(1);
+            let share = until_here - given;
+            given = until_here;
+            u64::try_from(share).expect("a share is at most all")
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(client: usize, source: u8, port: u16, capacity: u32) -> Slot {
+        Slot {
+            client,
+            source: Ipv4Addr::new(127, 0, 0, source),
+            target: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port),
+            ports: PortRange::UNPRIVILEGED,
+            capacity,
+        }
+    }
+
+    /// Last byte of the source, port of the target, and count of each shard.
+    fn spread_of(slots: &[Slot], clients: usize, target: u64, how: Spread) -> Vec<(u8, u16, u32)> {
+        spread(slots, clients, ConnCount::new(target), how)
+            .into_iter()
+            .flatten()
+            .map(|shard| {
+                let source = shard.source.octets()[3];
+                (source, shard.target.port(), shard.count)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn an_address_is_filled_before_the_next_one_and_its_targets_alike() {
+        let slots = [
+            slot(0, 1, 80, 100),
+            slot(0, 1, 81, 100),
+            slot(0, 2, 80, 100),
+            slot(0, 2, 81, 100),
+        ];
+        let in_turn = Spread::OneAfterTheOther;
+        assert_eq!(
+            spread_of(&slots, 1, 50, in_turn),
+            [(1, 80, 25), (1, 81, 25)]
+        );
+        assert_eq!(
+            spread_of(&slots, 1, 220, in_turn),
+            [(1, 80, 100), (1, 81, 100), (2, 80, 10), (2, 81, 10)]
+        );
+        assert_eq!(spread_of(&slots, 1, 400, in_turn).len(), 4);
+        assert_eq!(spread_of(&slots, 1, 4, Spread::Evenly).len(), 4);
+    }
+
+    #[test]
+    fn clients_have_equal_parts_however_their_addresses_are_filled() {
+        let slots = [
+            slot(0, 1, 80, 100),
+            slot(0, 2, 80, 100),
+            slot(1, 3, 80, 100),
+            slot(1, 4, 80, 100),
+        ];
+        assert_eq!(
+            spread_of(&slots, 2, 60, Spread::OneAfterTheOther),
+            [(1, 80, 30), (3, 80, 30)]
+        );
+    }
 }

@@ -79,6 +79,8 @@ pub(super) struct Conductor<'a> {
     pub(super) watch: Option<super::watch::Watch>,
     /// Files that the server writes its log to, with the length up to which they are known.
     pub(super) server_logs: Vec<(std::path::PathBuf, u64)>,
+    /// The last line that such a server has written.
+    pub(super) last_output: Option<String>,
     /// Whether it was recorded that something gave way.
     pub(super) gave_way: bool,
     /// How long this process did not run.
@@ -116,6 +118,7 @@ impl<'a> Conductor<'a> {
             lost_noticed: ConnCount::ZERO,
             watch: None,
             server_logs: Vec::new(),
+            last_output: None,
             gave_way: false,
             stood_still: Duration::ZERO,
             closing: false,
@@ -327,6 +330,7 @@ impl<'a> Conductor<'a> {
             Event::Output { text } => {
                 let written = self.log.directory().worker_log(from, &text);
                 self.log.remember(written);
+                self.last_output = Some(text.clone());
                 self.log.event(RunEvent::Output { text });
             }
             Event::Queue { filling } => self.queue_is(filling),
@@ -341,7 +345,11 @@ impl<'a> Conductor<'a> {
                 counters,
                 latency: None,
             }),
-            Event::Performed { .. } | Event::Drained { .. } => {}
+            Event::Greeted { report } => self.log.event(RunEvent::Greeted {
+                worker: from,
+                report,
+            }),
+            Event::Tried { .. } | Event::Performed { .. } | Event::Drained { .. } => {}
         }
     }
 
@@ -420,6 +428,13 @@ impl<'a> Conductor<'a> {
             .sum()
     }
 
+    /// Connections that were answered as they were opened, where they say something then.
+    fn answered(&self) -> Option<ConnCount> {
+        self.clients()
+            .any(|worker| worker.speaks)
+            .then(|| self.clients().map(|worker| worker.counters.answered).sum())
+    }
+
     fn live(&mut self) -> Live {
         let established = self.established();
         let now = Instant::now();
@@ -449,6 +464,7 @@ impl<'a> Conductor<'a> {
                     let (accepted, waiting) = (state.accepted, state.waiting);
                     (ConnCount::new(accepted), ConnCount::new(waiting))
                 }),
+            answered: self.answered(),
             target: self.plan.target,
             failed: self
                 .clients()

@@ -35,6 +35,8 @@ pub struct Live {
     pub served: ConnCount,
     /// How far a server that is not the lab's own has accepted: what it has taken, and what waits in its accept queues.
     pub accepting: Option<(ConnCount, ConnCount)>,
+    /// Connections that were answered as they were opened, where they say something then.
+    pub answered: Option<ConnCount>,
     /// The plan's target.
     pub target: ConnCount,
     /// Connections given up.

@@ -81,6 +81,9 @@ impl Conductor<'_> {
         let lost = self
             .clients()
             .any(|worker| worker.counters.lost > ConnCount::ZERO);
+        let unanswered = self
+            .clients()
+            .any(|worker| worker.counters.unanswered > ConnCount::ZERO);
         let open = self.established();
         let seen = self
             .workers
@@ -114,9 +117,11 @@ impl Conductor<'_> {
             let seconds = u32::try_from(stuck.as_secs()).unwrap_or(u32::MAX);
             return Some(GaveWay::NotAccepted { seconds });
         }
-        match (seeks, failed, lost || ended) {
-            (true, _, true) => Some(GaveWay::Lost),
-            (true, true, false) => Some(GaveWay::ConnectFailed),
+        match (seeks, unanswered, lost || ended, failed) {
+            // What a server says instead of an answer tells more than that the connection ended then.
+            (true, true, ..) => Some(GaveWay::NotAnswered),
+            (true, _, true, _) => Some(GaveWay::Lost),
+            (true, _, _, true) => Some(GaveWay::ConnectFailed),
             _ => None,
         }
     }

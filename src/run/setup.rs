@@ -20,6 +20,9 @@ use crate::provision::{self, ProvisionError, Testbed};
 /// How long workers may take to be ready: a container's start is the slowest part.
 const READY_TAKES: Duration = Duration::from_secs(60);
 
+/// Beside the time that a server has: one more answer, and the messages.
+const LAST_ANSWER_TAKES: Duration = Duration::from_secs(10);
+
 impl Conductor<'_> {
     /// All phases up to the point from which everything is only taken down again.
     pub(super) fn all_phases(
@@ -109,6 +112,7 @@ impl Conductor<'_> {
             }
         }
         self.await_ready()?;
+        self.await_answer()?;
         let settings = self
             .testbed
             .as_ref()
@@ -128,7 +132,8 @@ impl Conductor<'_> {
     }
 
     fn await_ready(&mut self) -> Result<(), ProvisionError> {
-        let waited = self.wait(Instant::now() + READY_TAKES, Heed::Stops, |run| {
+        let within = READY_TAKES + self.server_takes();
+        let waited = self.wait(Instant::now() + within, Heed::Stops, |run| {
             run.workers
                 .iter()
                 .all(|worker| worker.has(Milestone::Ready))
@@ -143,19 +148,89 @@ impl Conductor<'_> {
             Waited::Done => Ok(()),
             Waited::TimeUp => Err(ProvisionError {
                 what: format!("waiting for {} to be ready", late.join(", ")),
-                why: format!("no answer within {} s", READY_TAKES.as_secs()),
+                why: format!("no answer within {} s", within.as_secs()),
                 hint: None,
             }),
-            Waited::Stop => match self.stop.clone() {
-                Some(Stop::WorkerGone(how)) => Err(ProvisionError {
-                    what: "starting the workers".to_owned(),
-                    why: how,
-                    hint: self.workers.iter().find_map(|worker| {
-                        worker.fatal.as_ref().and_then(|(_, hint)| hint.clone())
-                    }),
-                }),
-                _ => Ok(()),
-            },
+            Waited::Stop => self.stopped_while("starting the workers"),
+        }
+    }
+
+    /// An error where a worker is gone; a signal and others stop the run by themselves.
+    fn stopped_while(&self, what: &str) -> Result<(), ProvisionError> {
+        let Some(Stop::WorkerGone(how)) = self.stop.clone() else {
+            return Ok(());
+        };
+        let mut fatal = self
+            .workers
+            .iter()
+            .filter_map(|worker| worker.fatal.as_ref());
+        Err(ProvisionError {
+            what: what.to_owned(),
+            why: how,
+            hint: fatal.find_map(|(_, hint)| hint.clone()),
+        })
+    }
+
+    /// How long a server that is not the lab's own may take until it is ready.
+    fn server_takes(&self) -> Duration {
+        let specs = self.plan.workers.iter().map(|worker| &worker.spec);
+        let seconds = specs.filter_map(|spec| match spec {
+            WorkerSpec::Subject(subject) => Some(subject.ready_seconds),
+            WorkerSpec::Client(_) | WorkerSpec::Server(_) => None,
+        });
+        Duration::from_secs(seconds.max().unwrap_or(0).into())
+    }
+
+    /// Waits until a server that is not the lab's own answers what the protocol says: that it listens is not enough.
+    fn await_answer(&mut self) -> Result<(), ProvisionError> {
+        let asks =
+            self.plan.protocol.asks() && self.workers.iter().any(|worker| worker.subject.is_some());
+        let Some(number) = self
+            .workers
+            .iter()
+            .position(|worker| !worker.id.is_server())
+        else {
+            return Ok(());
+        };
+        if !asks || self.stop.is_some() {
+            return Ok(());
+        }
+        let within = self.server_takes();
+        #[allow(clippy::cast_possible_truncation)] // at most 2^32 seconds
+        let within_ms = within.as_millis() as u64;
+        self.workers[number].send(&Command::Try {
+            exchange: self.plan.protocol.clone(),
+            within_ms,
+        });
+        let until = Instant::now() + within + LAST_ANSWER_TAKES;
+        let waited = self.wait(until, Heed::Stops, |run| {
+            let client = &run.workers[number];
+            client.tried.is_some() || !client.alive()
+        });
+        if waited == Waited::Stop {
+            return self.stopped_while("waiting for the server's first answer");
+        }
+        match &self.workers[number].tried {
+            Some(Ok(())) => Ok(()),
+            tried => {
+                let why = match tried {
+                    Some(Err(why)) => why.clone(),
+                    _ => "the client that asked did not come back".to_owned(),
+                };
+                let wrote = self.last_output.as_ref().map_or_else(String::new, |line| {
+                    format!("; the last line that it wrote: {line}")
+                });
+                Err(ProvisionError {
+                    what: format!(
+                        "the server listens, and its answer is not what the protocol {} expects",
+                        self.plan.protocol.kind()
+                    ),
+                    why,
+                    hint: Some(format!(
+                        "does it speak this protocol, with these addresses? see --protocol, --path, --status, --send and --expect{wrote}"
+                    )),
+                })
+            }
         }
     }
 

@@ -27,9 +27,13 @@ pub(super) enum Milestone {
 pub(super) struct Worker {
     pub(super) id: WorkerId,
     pub(super) target: ConnCount,
+    /// Whether it is a client whose connections say something as soon as they are open.
+    pub(super) speaks: bool,
     handle: Box<dyn WorkerHandle>,
     reached: BTreeSet<Milestone>,
     pub(super) counters: Counters,
+    /// How the first exchange with the server went, where it was asked for one.
+    pub(super) tried: Option<Result<(), String>>,
     pub(super) verified: Option<VerifyReport>,
     /// Of a server that is not the lab's own: what is known of it.
     pub(super) subject: Option<Box<SubjectFacts>>,
@@ -47,9 +51,11 @@ impl Worker {
         Self {
             id,
             target: spec.connections(),
+            speaks: matches!(spec, WorkerSpec::Client(client) if client.opening.is_some()),
             handle,
             reached: BTreeSet::new(),
             counters: Counters::default(),
+            tried: None,
             verified: None,
             subject: None,
             accepting: None,
@@ -117,6 +123,7 @@ impl Worker {
                 self.counters = counters.clone();
                 self.reached.insert(Milestone::RampDone);
             }
+            Event::Tried { failure } => self.tried = Some(failure.clone().map_or(Ok(()), Err)),
             Event::Performed { report } => self.verified = Some(report.clone()),
             Event::LossesTold { counters } => {
                 self.counters = counters.clone();
@@ -133,6 +140,7 @@ impl Worker {
             }
             Event::Prepared { .. }
             | Event::ConnectFailed { .. }
+            | Event::Greeted { .. }
             | Event::Lost { .. }
             | Event::Output { .. }
             | Event::Queue { .. }

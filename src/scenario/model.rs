@@ -75,6 +75,9 @@ pub struct Ramp {
     pub in_flight: u32,
     /// After this long a handshake counts as timed out.
     pub connect_timeout: Duration,
+    /// Whether each connection says what the protocol says as soon as it is open.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub speak: bool,
 }
 
 /// Where a scenario wants to run.

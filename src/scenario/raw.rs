@@ -74,6 +74,9 @@ pub(super) struct RawRamp {
     pub(super) in_flight: Option<u32>,
     /// After this long a handshake counts as timed out. Default: 10s.
     pub(super) connect_timeout: Option<DurationText>,
+    /// Whether each connection says what `protocol` says as soon as it is open, and is answered, before others follow. With
+    /// `no` it is silent until `verify`. Default: no; `c1m limit` without a scenario: yes.
+    pub(super) speak: Option<Switch>,
 }
 
 /// Where to run.

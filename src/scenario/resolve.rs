@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::contradiction::Contradiction;
 use super::groups::{DEFAULT_CLIENT_HOSTS, capacity, check_size, groups, too_few_four_tuples};
 use super::protocol::{check_protocol, default_protocol, protocol};
+use super::quantity::Switch;
 use super::raw::{
     RawBound, RawLimit, RawNetwork, RawPlace, RawRamp, RawScenario, RawVerify, RawVerifyName,
 };
@@ -57,13 +58,14 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
         raw.server.as_ref().and_then(|s| s.backlog),
         connections,
     );
-    let ramp = ramp(raw.ramp.as_ref(), &mut wrong);
     let verify = verify(raw.verify.as_ref(), &mut wrong);
     let protocol = match &raw.protocol {
         None => default_protocol(&server),
         Some(_) => protocol(raw.protocol.as_ref(), &mut wrong),
     };
     check_protocol(&protocol, &server, &mut wrong);
+    let answers = server.service.answers() && protocol.asks();
+    let ramp = ramp(raw.ramp.as_ref(), answers, &mut wrong);
     let client_keepalive = keepalive(clients.keepalive.as_ref(), "clients", &mut wrong);
     if !protocol.asks() && verify != VerifyShare::None && raw.verify.is_some() {
         let what = "the protocol tcp says nothing: no connection can be proved alive by it";
@@ -81,7 +83,7 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
         name: raw.name.unwrap_or_else(|| name.to_owned()),
         description: raw.description.unwrap_or_default(),
         connections: ConnCount::new(connections),
-        fit: raw.fit.is_some_and(super::quantity::Switch::is_on),
+        fit: raw.fit.is_some_and(Switch::is_on),
         ramp,
         hold: raw.hold.map_or(Duration::from_secs(60), |hold| hold.0),
         limit: limit(raw.limit.as_ref(), &server, &mut wrong),
@@ -92,11 +94,7 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
             Some(RawNetwork::Link) => NetworkRequest::Only(NetworkDriver::Link),
             Some(RawNetwork::Macvlan) => NetworkRequest::Only(NetworkDriver::Macvlan),
         },
-        verify: if server.service.answers() && protocol.asks() {
-            verify
-        } else {
-            VerifyShare::None
-        },
+        verify: if answers { verify } else { VerifyShare::None },
         protocol,
         verify_rate: match &raw.verify {
             Some(RawVerify::Paced(paced)) => paced.rate.as_ref().and_then(|rate| rate.0),
@@ -108,7 +106,7 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
         client_keepalive,
         descriptor_tables: raw.descriptor_tables.unwrap_or(DescriptorTables::Many),
         on_worker_loss: raw.on_worker_loss.unwrap_or(RemainingOnLoss::End),
-        untrack: raw.untrack.is_none_or(super::quantity::Switch::is_on),
+        untrack: raw.untrack.is_none_or(Switch::is_on),
         namespace_settings: settings.namespace.into_iter().map(setting).collect(),
         host_settings: settings.host.into_iter().map(setting).collect(),
         thresholds: raw
@@ -158,7 +156,7 @@ fn check_connections(asked: Option<u64>, wrong: &mut Vec<Contradiction>) {
     }
 }
 
-fn ramp(raw: Option<&RawRamp>, wrong: &mut Vec<Contradiction>) -> Ramp {
+fn ramp(raw: Option<&RawRamp>, answers: bool, wrong: &mut Vec<Contradiction>) -> Ramp {
     let connect_timeout = raw
         .and_then(|ramp| ramp.connect_timeout)
         .map_or(Duration::from_secs(10), |timeout| timeout.0);
@@ -174,6 +172,7 @@ fn ramp(raw: Option<&RawRamp>, wrong: &mut Vec<Contradiction>) -> Ramp {
             .and_then(|ramp| ramp.in_flight)
             .unwrap_or(DEFAULT_IN_FLIGHT),
         connect_timeout,
+        speak: answers && raw.and_then(|ramp| ramp.speak).is_some_and(Switch::is_on),
     }
 }
 

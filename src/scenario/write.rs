@@ -61,6 +61,7 @@ struct Ramp {
     rate: String,
     in_flight: u32,
     connect_timeout: String,
+    speak: &'static str,
 }
 
 /// The lab's own server, or another one: each has keys that the other has not.
@@ -209,6 +210,7 @@ impl<'s> File<'s> {
                     .map_or_else(|| "as_fast_as_possible".to_owned(), rate),
                 in_flight: scenario.ramp.in_flight,
                 connect_timeout: duration(scenario.ramp.connect_timeout),
+                speak: switch(scenario.ramp.speak),
             },
             server: Server::of(&scenario.server),
             clients: Clients {

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::thread;
+use std::time::Duration;
 
 use super::heartbeat::Heartbeat;
 use super::{Outbox, WorkerError, refuse, report};
@@ -34,6 +35,17 @@ pub(super) fn run(
         while let Some(command) = runner.next(inbox, |pause| dialing.pause_ramp(pause)) {
             match command {
                 Command::Alive => {}
+                Command::Try {
+                    exchange,
+                    within_ms,
+                } => {
+                    let over = &over;
+                    scope.spawn(move || {
+                        let within = Duration::from_millis(within_ms);
+                        let failure = engine::try_until(spec, &exchange, within, over);
+                        outbox.tell(Event::Tried { failure });
+                    });
+                }
                 Command::Begin => dialing.begin(),
                 Command::StopRamp => dialing.stop_ramp(),
                 Command::Pace { per_second } => dialing.pace_ramp(per_second),

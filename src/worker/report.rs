@@ -51,6 +51,7 @@ pub(super) fn report(
                 Milestone::LossesTold => Event::LossesTold {
                     counters: counters.clone(),
                 },
+                Milestone::Greeted(report) => Event::Greeted { report },
                 Milestone::Performed(report) => Event::Performed { report },
                 Milestone::Drained(closed) => Event::Drained {
                     closed: ConnCount::new(closed),

@@ -1,6 +1,7 @@
 //! One suite over every engine: the same cases, each against the program's own worker process on loopback.
 
 mod limits;
+mod openings;
 mod ports;
 mod protocols;
 mod services;
@@ -22,6 +23,12 @@ use c1m::domain::{
 use limits::{
     many_tables_hold_more_than_the_limit, one_table_stops_a_client_at_the_limit,
     one_table_stops_a_server_at_the_limit,
+};
+use openings::{
+    a_close_instead_of_a_first_answer_is_a_loss, a_server_is_tried_until_it_answers_rightly,
+    a_wrong_first_answer_is_told_and_the_connection_stays, connections_speak_as_they_are_opened,
+    silence_after_the_opening_is_told,
+    what_opens_a_connection_is_said_once_in_the_ramp_and_not_again,
 };
 use ports::{
     every_choice_of_ports_opens_all, ports_in_use_are_replaced,
@@ -84,6 +91,12 @@ on_both_engines!(
     silence_ends_a_script_with_what_it_awaited,
     an_end_behind_unread_bytes_is_noticed,
     tcp_asks_nothing,
+    connections_speak_as_they_are_opened,
+    what_opens_a_connection_is_said_once_in_the_ramp_and_not_again,
+    a_wrong_first_answer_is_told_and_the_connection_stays,
+    a_close_instead_of_a_first_answer_is_a_loss,
+    silence_after_the_opening_is_told,
+    a_server_is_tried_until_it_answers_rightly,
     several_acceptors_take_all,
     keepalive_changes_nothing_else,
     refusals_are_reported_with_their_class,

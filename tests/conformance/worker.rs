@@ -261,6 +261,7 @@ pub(crate) fn client(
         dialers: None,
         connect_timeout_ms: 30_000,
         keepalive: None,
+        opening: None,
     }
 }
 

@@ -6,9 +6,11 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::connections::Connections;
+use super::greet::Greeter;
 use super::handshakes::{Handshake, Handshakes};
 use crate::domain::ConnectFailure;
 use crate::engine::client::{AFTER_STOP, Slot};
+use crate::engine::round::Findings;
 use crate::engine::source::{Attempt, Source};
 use crate::kernel::sys::fdtable::Descriptor;
 use crate::kernel::sys::poll::{PollTimeout, poll};
@@ -28,12 +30,15 @@ pub(super) struct Dialer<'a, 'b> {
     begun: Instant,
     last_opened: Instant,
     next_sweep: Instant,
+    /// Where connections say something as soon as they are open.
+    greeter: Option<Greeter<'a>>,
 }
 
 impl<'a, 'b> Dialer<'a, 'b> {
     pub(super) fn new(
         connections: &'a mut Connections<'b>,
         slot: &'a mut Slot<Handshakes>,
+        greeter: Option<Greeter<'a>>,
         begun: Instant,
     ) -> Self {
         let next_sweep = Instant::now() + connections.sweep_every();
@@ -43,6 +48,7 @@ impl<'a, 'b> Dialer<'a, 'b> {
             begun,
             last_opened: begun,
             next_sweep,
+            greeter,
         }
     }
 
@@ -57,7 +63,7 @@ impl<'a, 'b> Dialer<'a, 'b> {
             }
             while core.orders.paused() {
                 self.look(PollTimeout::After(LISTEN_EVERY));
-                self.sweep_if_due();
+                self.look_after();
             }
             self.wait_for_pace();
             let due = self.wait_until_due();
@@ -86,13 +92,13 @@ impl<'a, 'b> Dialer<'a, 'b> {
                     self.look(PollTimeout::After(LISTEN_EVERY));
                 }
             }
-            self.sweep_if_due();
+            self.look_after();
         }
         self.finish();
     }
 
     /// Waits for what is under way, shortly when the ramp was stopped.
-    fn finish(&mut self) {
+    fn finish(mut self) {
         let orders = &self.connections.core.orders;
         let mut stopped = None;
         while self.slot.buffers.count() > 0 {
@@ -104,15 +110,22 @@ impl<'a, 'b> Dialer<'a, 'b> {
                 }
             }
             self.look(PollTimeout::After(LISTEN_EVERY));
-            self.sweep_if_due();
+            self.look_after();
         }
         for entry in self.slot.buffers.entries.drain(..) {
             self.connections.table.reset(entry.descriptor());
         }
         self.slot.buffers.begun.clear();
         self.connections.counters().in_flight.set(0);
+        let greeted = match self.greeter.take() {
+            None => Findings::new(),
+            Some(mut greeter) => {
+                greeter.greet(self.connections);
+                greeter.findings()
+            }
+        };
         let last = self.last_opened.duration_since(self.begun);
-        orders.ramp_part_done(last);
+        self.connections.core.ramp_part_done(greeted, last);
     }
 
     /// Waits until the pace that the runner asks for lets one connection through.
@@ -123,7 +136,7 @@ impl<'a, 'b> Dialer<'a, 'b> {
                 return;
             }
             self.look(PollTimeout::After(wait.min(LISTEN_EVERY)));
-            self.sweep_if_due();
+            self.look_after();
         }
     }
 
@@ -136,7 +149,7 @@ impl<'a, 'b> Dialer<'a, 'b> {
                 return Some(due);
             }
             self.look(PollTimeout::After(left.min(LISTEN_EVERY)));
-            self.sweep_if_due();
+            self.look_after();
         }
     }
 
@@ -152,7 +165,7 @@ impl<'a, 'b> Dialer<'a, 'b> {
                     self.connections.end = self.connections.end.max(socket.next());
                     let start = due.unwrap_or(called);
                     if progress == Connecting::Done {
-                        self.opened(start, Instant::now());
+                        self.opened(socket, start, Instant::now());
                         return Ok(());
                     }
                     self.slot.buffers.push(
@@ -239,15 +252,18 @@ impl<'a, 'b> Dialer<'a, 'b> {
                     let core = self.connections.core;
                     core.count_failure(1, attempt, attempt.port, failure);
                 }
-                None => self.opened(handshake.start, now),
+                None => self.opened(entry.descriptor(), handshake.start, now),
             }
         }
         self.tell_under_way();
     }
 
     /// A connection is established.
-    fn opened(&mut self, start: Instant, now: Instant) {
+    fn opened(&mut self, socket: Descriptor, start: Instant, now: Instant) {
         self.last_opened = now;
+        if let Some(greeter) = &mut self.greeter {
+            greeter.opened(self.connections, socket, now);
+        }
         self.connections.counters().opened.add(1);
         self.slot.record(now.saturating_duration_since(start));
     }
@@ -258,7 +274,10 @@ impl<'a, 'b> Dialer<'a, 'b> {
     }
 
     /// In a slow ramp what is open already must be looked after too.
-    fn sweep_if_due(&mut self) {
+    fn look_after(&mut self) {
+        if let Some(greeter) = &mut self.greeter {
+            greeter.greet_if_due(self.connections);
+        }
         if Instant::now() < self.next_sweep {
             return;
         }

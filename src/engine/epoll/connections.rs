@@ -24,12 +24,20 @@ pub(super) struct Connections<'a> {
     pub(super) end: Descriptor,
 }
 
+/// Which connections of a table speak.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Asked<'a> {
+    /// As many as the round wants of this table, spread evenly.
+    Quota,
+    /// These. Their thread dials, and so has the right to.
+    These(&'a [Descriptor]),
+}
+
 impl<'a> Connections<'a> {
     /// Looks after the connections until they are to be closed.
-    pub(super) fn hold(&self) {
+    pub(super) fn hold(&self, pasts: &mut Pasts) {
         let mut round_done = 0;
         let mut looked = false;
-        let mut pasts = Pasts::default();
         let mut next_sweep = Instant::now() + self.sweep_every();
         loop {
             match self.core.orders.next(round_done, looked, next_sweep) {
@@ -41,7 +49,7 @@ impl<'a> Connections<'a> {
                 }
                 Order::Perform(round) => {
                     round_done = round.number;
-                    let findings = self.perform(&round, &mut pasts);
+                    let findings = self.perform(&round, pasts, Asked::Quota);
                     self.core.finish_round(&round, findings);
                 }
                 Order::Hold => {

@@ -9,7 +9,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::buffers::{Buffers, Talk};
-use super::connections::Connections;
+use super::connections::{Asked, Connections};
 use crate::domain::LossReason;
 use crate::engine::pasts::Pasts;
 use crate::engine::round::{Findings, Round, STALL, TICK, chosen};
@@ -49,31 +49,40 @@ struct Exchanges<'a, P: Protocol> {
 
 impl Connections<'_> {
     /// This table's part of a round.
-    pub(super) fn perform(&self, round: &Round, pasts: &mut Pasts) -> Findings {
+    pub(super) fn perform(&self, round: &Round, pasts: &mut Pasts, asked: Asked<'_>) -> Findings {
         match &round.side {
             ClientSide::Tcp => Findings::new(),
-            ClientSide::Echo(protocol) => self.exchange(round, protocol, pasts),
-            ClientSide::Http(protocol) => self.exchange(round, protocol, pasts),
-            ClientSide::Script(protocol) => self.exchange(round, protocol, pasts),
+            ClientSide::Echo(protocol) => self.exchange(round, protocol, pasts, asked),
+            ClientSide::Http(protocol) => self.exchange(round, protocol, pasts, asked),
+            ClientSide::Script(protocol) => self.exchange(round, protocol, pasts, asked),
         }
     }
 
-    fn exchange<P: Protocol>(&self, round: &Round, protocol: &P, pasts: &mut Pasts) -> Findings {
-        let quota = round.quota(self.index);
-        if quota == 0 {
-            return Findings::new();
-        }
+    fn exchange<P: Protocol>(
+        &self,
+        round: &Round,
+        protocol: &P,
+        pasts: &mut Pasts,
+        asked: Asked<'_>,
+    ) -> Findings {
         let mut exchanges = Exchanges::new(self, round, protocol, pasts);
-        {
-            // As many tables at once as may dial at once. What has not answered yet is waited for by all at the same time.
-            let _slot = self.core.slots.acquire();
-            exchanges.ask(quota);
+        match asked {
+            Asked::These(sockets) => exchanges.ask_these(sockets),
+            Asked::Quota => match round.quota(self.index) {
+                0 => return Findings::new(),
+                quota => {
+                    // As many tables at once as may dial at once. What has not answered yet is waited for by all at the
+                    // same time.
+                    let _slot = self.core.slots.acquire();
+                    exchanges.ask(quota);
+                }
+            },
         }
         exchanges.finish()
     }
 
     /// The place of a socket among those of this table.
-    fn place(&self, socket: Descriptor) -> usize {
+    pub(super) fn place(&self, socket: Descriptor) -> usize {
         let place = socket.number() - self.first.number();
         usize::try_from(place).unwrap_or(0)
     }
@@ -118,6 +127,22 @@ impl<'a, P: Protocol> Exchanges<'a, P> {
             let due = self.wait_until_due();
             if self.begin(socket, due) {
                 position += 1;
+                self.findings.asked += 1;
+            }
+            if self.talks.len() >= window {
+                self.make_room();
+            }
+        }
+    }
+
+    /// Begins an exchange on each of these connections.
+    fn ask_these(&mut self, sockets: &[Descriptor]) {
+        let window = self.connections.core.exchanges.per_table;
+        for socket in sockets {
+            if self.leaving() {
+                return;
+            }
+            if self.begin(*socket, None) {
                 self.findings.asked += 1;
             }
             if self.talks.len() >= window {

@@ -5,6 +5,7 @@ mod buffers;
 mod connect;
 mod connections;
 mod exchange;
+mod greet;
 mod handshakes;
 mod server;
 mod sweep;

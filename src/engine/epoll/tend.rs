@@ -4,8 +4,10 @@ use std::time::Instant;
 
 use super::connect::Dialer;
 use super::connections::Connections;
+use super::greet::Greeter;
 use super::handshakes::Handshakes;
 use crate::engine::client::{ClientThread, Slot};
+use crate::engine::pasts::Pasts;
 use crate::engine::pool::PoolGuard;
 
 /// The work of one thread. Returns how many connections it held at the drain.
@@ -22,9 +24,12 @@ pub(super) fn tend<'a>(
         first,
         end: first,
     };
-    Dialer::new(&mut connections, &mut slot, begun).ramp();
+    let mut pasts = Pasts::default();
+    let opening = thread.core.opening.as_ref();
+    let greeter = opening.map(|round| Greeter::new(round, &mut pasts));
+    Dialer::new(&mut connections, &mut slot, greeter, begun).ramp();
     drop(slot);
-    connections.hold();
+    connections.hold(&mut pasts);
     let counters = connections.counters();
     let held = counters.established();
     let mut left = held;

@@ -23,7 +23,7 @@ use crate::engine::client::{
 use crate::engine::counters::TableCounters;
 use crate::engine::orders::Order;
 use crate::engine::pool::PoolGuard;
-use crate::engine::round::Round;
+use crate::engine::round::{Findings, Round};
 use crate::engine::source::{Attempt, Source};
 use crate::kernel::sys::fdtable::Descriptor;
 use crate::kernel::sys::socket;
@@ -48,6 +48,11 @@ pub(super) fn tend<'a>(
         last_opened: AtomicU64::new(0),
         begun,
         rounds: watch::Sender::new(None),
+        opening: thread.core.opening.clone().map(|round| {
+            let first = thread.core.first_number(thread.index);
+            let window = thread.core.exchanges.per_table;
+            Part::new(round, thread.index, first, 0, 0, window)
+        }),
     });
     let prepared = runtime().and_then(|runtime| {
         let signal = runtime.block_on(async {
@@ -63,7 +68,7 @@ pub(super) fn tend<'a>(
                 "descriptor table {} of the client cannot be used: tokio: {error}",
                 thread.index
             ));
-            table.core.orders.ramp_part_done(Duration::ZERO);
+            table.core.ramp_part_done(Findings::new(), Duration::ZERO);
             return 0;
         }
     };
@@ -94,6 +99,8 @@ struct Table {
     /// Microseconds from the beginning to the last connection.
     last_opened: AtomicU64,
     rounds: watch::Sender<Option<Arc<Part>>>,
+    /// Where connections say something as soon as they are open.
+    opening: Option<Part>,
 }
 
 impl Table {
@@ -104,9 +111,12 @@ impl Table {
         }
         drop(slot);
         let micros = self.last_opened.load(Ordering::Relaxed);
+        let greeted = self
+            .opening
+            .as_ref()
+            .map_or_else(Findings::new, Part::findings);
         self.core
-            .orders
-            .ramp_part_done(Duration::from_micros(micros));
+            .ramp_part_done(greeted, Duration::from_micros(micros));
         let mut seen = 0;
         let mut looked = false;
         loop {
@@ -237,9 +247,31 @@ impl Table {
             .fetch_max(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
         let position = self.counters().opened.load();
         self.counters().opened.add(1);
+        let mut past = Past::New;
+        if let Some(part) = &self.opening
+            && let Err(reason) = part
+                .greet(&stream, position, &mut past, self.counters())
+                .await
+        {
+            if self.core.orders.settled() {
+                return pending().await;
+            }
+            return self.lose(stream, reason);
+        }
         let rounds = self.rounds.subscribe();
-        tokio::spawn(Arc::clone(&self).hold(stream, position, rounds));
+        tokio::spawn(Arc::clone(&self).hold(stream, position, past, rounds));
         drop(permit);
+    }
+
+    /// Counts and closes a connection that has ended.
+    fn lose(&self, stream: TcpStream, reason: LossReason) {
+        let example = local(&stream);
+        let said = words(&stream);
+        // Such a connection leaves no TIME_WAIT behind; where that cannot be had, nothing is lost.
+        let _ = socket::reset_on_close(Descriptor::from(&stream));
+        drop(stream);
+        self.core
+            .count_loss(self.index, reason, example, said.bytes());
     }
 
     /// Returns the connection, and when the call was made that opened it.
@@ -280,9 +312,9 @@ impl Table {
         self: Arc<Self>,
         stream: TcpStream,
         position: u64,
+        mut before: Past,
         mut rounds: watch::Receiver<Option<Arc<Part>>>,
     ) {
-        let mut before = Past::New;
         let reason = loop {
             let asked = tokio::select! {
                 // Not `readable`, whose future is larger: it can have several waiters.
@@ -307,14 +339,8 @@ impl Table {
             // Nothing is lost that is being closed; the end of the runtime ends this task.
             return pending().await;
         }
-        let example = local(&stream);
         // Of a call, so that the buffer is not in the task.
-        let said = words(&stream);
-        // Such a connection leaves no TIME_WAIT behind; where that cannot be had, nothing is lost.
-        let _ = socket::reset_on_close(Descriptor::from(&stream));
-        drop(stream);
-        self.core
-            .count_loss(self.index, reason, example, said.bytes());
+        self.lose(stream, reason);
         if matches!(rounds.has_changed(), Ok(true))
             && let Some(part) = &*rounds.borrow_and_update()
         {

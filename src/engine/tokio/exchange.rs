@@ -11,6 +11,7 @@ use tokio::time::{sleep_until, timeout};
 
 use super::local;
 use crate::domain::LossReason;
+use crate::engine::counters::TableCounters;
 use crate::engine::round::{Findings, Round, STALL, TICK, chosen};
 use crate::kernel::sys::fdtable::Descriptor;
 use crate::kernel::sys::socket::{self, Received};
@@ -75,17 +76,39 @@ impl Part {
         let quota = self.round.quota(self.table);
         let mut ended = Ok(());
         if quota > 0 && chosen(position, quota, self.opened) {
-            ended = match &self.round.side {
-                ClientSide::Tcp => Ok(()),
-                ClientSide::Echo(protocol) => self.exchange(stream, protocol, position, past).await,
-                ClientSide::Http(protocol) => self.exchange(stream, protocol, position, past).await,
-                ClientSide::Script(protocol) => {
-                    self.exchange(stream, protocol, position, past).await
-                }
-            };
+            ended = self.talk(stream, position, past).await;
         }
         self.pass();
         ended
+    }
+
+    /// The exchange of a connection that has just been opened. An error is the end of the connection.
+    pub(super) async fn greet(
+        &self,
+        stream: &TcpStream,
+        position: u64,
+        past: &mut Past,
+        counters: &TableCounters,
+    ) -> Result<(), LossReason> {
+        let ended = self.talk(stream, position, past).await;
+        let found = self.found();
+        counters.answered.set(found.echoed);
+        counters.unanswered.set(found.not_answered());
+        ended
+    }
+
+    async fn talk(
+        &self,
+        stream: &TcpStream,
+        position: u64,
+        past: &mut Past,
+    ) -> Result<(), LossReason> {
+        match &self.round.side {
+            ClientSide::Tcp => Ok(()),
+            ClientSide::Echo(protocol) => self.exchange(stream, protocol, position, past).await,
+            ClientSide::Http(protocol) => self.exchange(stream, protocol, position, past).await,
+            ClientSide::Script(protocol) => self.exchange(stream, protocol, position, past).await,
+        }
     }
 
     /// A task has done its part.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::domain::{
     AcceptState, ConnCount, Counters, Envelope, FailureNote, GaveWay, HostIndex, LatencyCounts,
     LossNote, Mark, Phase, PhaseTime, PlaceChoice, RestoreOutcome, Role, RunEvent, RunVerdict,
-    Sample, SettingRecord, StateCounts, SubjectFacts, Verification, WorkerId, exit_text,
+    Sample, SettingRecord, StateCounts, SubjectFacts, Verification, VerifyReport, WorkerId,
+    exit_text,
 };
 
 /// What one worker did.
@@ -48,6 +49,8 @@ pub(super) struct Story {
     pub(super) marks: BTreeMap<Mark, (f64, u64)>,
     pub(super) counted: BTreeMap<(Role, HostIndex), (StateCounts, f64)>,
     pub(super) verification: Option<Verification>,
+    /// What came of what connections said as they were opened, of each client.
+    pub(super) greeted: Vec<VerifyReport>,
     pub(super) guard: Option<GuardStop>,
     pub(super) interrupted: Option<(String, Phase)>,
     pub(super) warnings: Vec<String>,
@@ -155,6 +158,7 @@ impl Story {
             }
             RunEvent::Confirmed { .. } => self.confirmed.push(event.clone()),
             RunEvent::Accepting { state } => self.accepting.push((at, state.clone())),
+            RunEvent::Greeted { report, .. } => self.greeted.push(report.clone()),
             RunEvent::Verified(verification) => self.verification = Some(verification.clone()),
             RunEvent::GuardStopped {
                 reason,

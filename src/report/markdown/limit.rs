@@ -38,8 +38,13 @@ pub(super) fn limit(page: &mut Page, report: &Report) {
 fn sentence(limit: &LimitFinding) -> String {
     if limit.kind == LimitKind::TargetReached {
         return format!(
-            "**No limit up to {} connections**: as many as were asked for were accepted.",
-            grouped(limit.connections)
+            "**No limit up to {} connections**: as many as were asked for were {}.",
+            grouped(limit.connections),
+            if limit.answered.is_some() {
+                "accepted and answered"
+            } else {
+                "accepted"
+            }
         );
     }
     let when = match (&limit.seen, limit.at_seconds) {
@@ -47,8 +52,13 @@ fn sentence(limit: &LimitFinding) -> String {
         _ => String::new(),
     };
     format!(
-        "**{} connections** were accepted at most. What bound them: **{}**.{when}",
+        "**{} connections** were {} at most. What bound them: **{}**.{when}",
         grouped(limit.connections),
+        if limit.answered == Some(limit.connections) {
+            "accepted and answered"
+        } else {
+            "accepted"
+        },
         limit.kind
     )
 }

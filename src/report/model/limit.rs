@@ -82,8 +82,11 @@ impl fmt::Display for LimitKind {
 pub struct LimitFinding {
     /// Its kind.
     pub kind: LimitKind,
-    /// Connections that the server had accepted at most.
+    /// Connections that the server had accepted at most; of those, where some were not answered as they were opened, only
+    /// the ones that were.
     pub connections: u64,
+    /// Connections that were answered as they were opened; nothing where nothing was said then.
+    pub answered: Option<u64>,
     /// What was seen first.
     pub seen: Option<String>,
     /// When, in seconds since the run began.

@@ -351,6 +351,7 @@ impl Staged {
                         dialers: None,
                         connect_timeout_ms: 10_000,
                         keepalive: None,
+                        opening: None,
                     }),
                 ),
             ],

@@ -14,6 +14,12 @@ use crate::report::analyse::legible::quoted;
 use crate::report::analyse::server::tree;
 use crate::report::analyse::story::Story;
 
+/// Seconds over which the use of processors is taken.
+const CORES_OVER: f64 = 2.5;
+
+/// Seconds behind the moment in which a sample still tells of it: one is taken when the ramp has ended.
+const NEAR: f64 = 0.5;
+
 /// What was recorded of the server and its limit.
 pub(super) struct Evidence<'a> {
     pub(super) summary: &'a RunSummary,
@@ -140,18 +146,17 @@ impl<'a> Evidence<'a> {
             })
     }
 
-    /// Cores that the server used between the samples around the moment.
+    /// Cores that the server used in the seconds before the moment, without what was before the ramp.
     pub(super) fn cores(&self) -> Option<f64> {
-        let at = self.at?;
+        let (at, began) = (self.at?, self.story.began(Phase::Ramp)?);
         let known: Vec<(f64, f64)> = self
             .samples
             .iter()
-            .filter(|sample| sample.at_seconds <= at + 1.0)
+            .filter(|sample| sample.at_seconds >= began && sample.at_seconds <= at + NEAR)
             .filter_map(|sample| Some((sample.at_seconds, tree(sample)?.cpu_seconds)))
             .collect();
-        let [.., (then, before), (now, after)] = known.as_slice() else {
-            return None;
-        };
+        let (now, after) = *known.last()?;
+        let (then, before) = *known.iter().find(|(then, _)| *then >= now - CORES_OVER)?;
         (now > then).then(|| (after - before).max(0.0) / (now - then))
     }
 
@@ -162,6 +167,8 @@ impl<'a> Evidence<'a> {
     /// What was seen, where no kind explains it.
     pub(super) fn what_was_seen(&self) -> Vec<String> {
         let mut seen: Vec<String> = self.gave_way.iter().map(ToString::to_string).collect();
+        seen.extend(self.how_answered());
+        seen.extend(self.instead());
         if self.lost_count() > 0 {
             seen.push(self.how_they_ended());
             seen.extend(self.said());

@@ -262,14 +262,20 @@ impl Evidence<'_> {
     pub(super) fn own_maximum(&self) -> Finding {
         let line = self.line_with(&ENOUGH);
         let said = self.said();
+        let told = self.answer_says_enough(&ENOUGH);
         let many = self.lost_count() >= FEWEST_REFUSED.max(self.accepted_peak / 100);
         let refused = self.lost_count() > 0
             && (many || said.is_some())
             && self.server_lives()
             && self.keeps_its_connections();
-        let stopped = matches!(self.gave_way, Some(GaveWay::NotAccepted { .. }))
-            && self.cores().is_some_and(|cores| cores < IDLE_CORE);
-        if line.is_none() && !refused && !stopped {
+        let idle = self.cores().is_some_and(|cores| cores < IDLE_CORE);
+        let stopped = idle && matches!(self.gave_way, Some(GaveWay::NotAccepted { .. }));
+        // It serves a sharp number, and keeps the others waiting while it has nothing to do.
+        let serves_fewer = idle
+            && self.server_lives()
+            && self.silent() > 0
+            && self.answered().is_some_and(|answered| answered > 0);
+        if line.is_none() && !refused && !stopped && !told && !serves_fewer {
             return None;
         }
         let mut reasons = vec![format!(
@@ -280,7 +286,9 @@ impl Evidence<'_> {
             reasons.push(self.how_they_ended());
             reasons.extend(said);
         }
-        if stopped {
+        reasons.extend(self.how_answered());
+        reasons.extend(self.instead());
+        if stopped || serves_fewer {
             reasons.extend(self.waiting());
         }
         reasons.extend(line.map(|line| format!("the server's log: {}", quoted(line))));
@@ -298,13 +306,15 @@ impl Evidence<'_> {
     pub(super) fn cpu(&self) -> Finding {
         let cores = self.cores()?;
         let behind = matches!(self.gave_way, Some(GaveWay::NotAccepted { .. }))
-            || self.failed.contains_key(&ConnectFailure::TimedOut);
+            || self.failed.contains_key(&ConnectFailure::TimedOut)
+            || self.silent() > 0;
         if cores < FULL_CORE || !behind {
             return None;
         }
         let mut reasons = vec![format!(
             "its processes used {cores:.2} cores in the second before"
         )];
+        reasons.extend(self.how_answered());
         reasons.extend(self.waiting());
         Some(reasons)
     }

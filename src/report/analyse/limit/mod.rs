@@ -2,6 +2,7 @@
 //! line of a log or a sharp number is no evidence, and `unknown` is an answer.
 
 mod ages;
+mod answers;
 mod cures;
 mod evidence;
 mod kinds;
@@ -24,7 +25,11 @@ pub(super) fn limit(
     summary.subject()?;
     let evidence = Evidence::gather(recording, story, samples)?;
     let (kind, reasons) = kind(&evidence);
-    let connections = evidence.accepted_peak;
+    // What is accepted and not answered is not served.
+    let connections = match evidence.answered() {
+        Some(answered) if evidence.unanswered() > 0 => answered.min(evidence.accepted_peak),
+        _ => evidence.accepted_peak,
+    };
     let program = evidence.program();
     Some(LimitFinding {
         cure: cures::cure(kind, program, &evidence),
@@ -33,6 +38,7 @@ pub(super) fn limit(
             .flatten(),
         kind,
         connections,
+        answered: evidence.answered(),
         seen: evidence.gave_way.as_ref().map(ToString::to_string),
         at_seconds: evidence.at,
         evidence: reasons,
