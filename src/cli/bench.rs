@@ -17,7 +17,7 @@ use super::scenario_args::{PlaceArg, connections};
 use super::{Exit, Failure, output};
 use crate::domain::RunResult;
 use crate::record::RESULT;
-use crate::run;
+use crate::run::{self, Interrupt};
 use crate::scenario::{self, Override, Scenario};
 
 /// Measures engines and variants side by side, alternating, and prints ratios to the first.
@@ -152,6 +152,7 @@ struct Row {
 pub(super) fn run(args: &BenchArgs) -> Result<Exit, Failure> {
     let entrants = entrants(args)?;
     check(&entrants)?;
+    let interrupt = Interrupt::listen(Box::new(|_| {})).context("cannot listen for signals")?;
     let mut rates: Vec<Vec<f64>> = vec![Vec::new(); entrants.len()];
     let mut results: Vec<Option<RunResult>> = vec![None; entrants.len()];
     for round in 1..=args.rounds {
@@ -162,7 +163,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<Exit, Failure> {
                     scenario,
                     environment,
                 } => {
-                    let result = one_run(name, scenario, *environment)?;
+                    let result = one_run(name, scenario, *environment, &interrupt)?;
                     let rate = result
                         .ramp
                         .rate_per_second
@@ -174,6 +175,9 @@ pub(super) fn run(args: &BenchArgs) -> Result<Exit, Failure> {
             };
             output::line(&format!("round {round}: {} {rate:.0}/s", entrant.name()));
             rates[index].push(rate);
+            if let Some(signal) = interrupt.signal() {
+                return Ok(Exit::by_signal(signal));
+            }
         }
     }
     let rows = rows(&entrants, rates, &results);
@@ -271,6 +275,7 @@ fn one_run(
     name: &str,
     scenario: &Scenario,
     environment: Option<(&'static str, &'static str)>,
+    interrupt: &Interrupt,
 ) -> Result<RunResult, Failure> {
     let results = env::temp_dir().join(format!("c1m-bench-{:08x}", run::random_number()));
     // Made here, for its owner alone: a folder that somebody else has put there is no place for results.
@@ -279,7 +284,7 @@ fn one_run(
         .create(&results)
         .with_context(|| format!("cannot make {}", results.display()))?;
     // What its summary says stands in `result.json` too.
-    let output = ChildRun {
+    let (status, _) = ChildRun {
         scenario,
         results: &results,
         progress: ProgressChoice::None,
@@ -287,16 +292,16 @@ fn one_run(
         // Each variant has what it names and nothing else, whatever was set when the comparison was started.
         environment,
     }
-    .start()
-    .and_then(|run| run.wait_with_output().context("cannot wait for it"))
+    .run(interrupt)
     .with_context(|| format!("cannot run {name}"))?;
-    let status = output.status;
     let outcome = if status.success() {
         read_result(&results).map_err(Failure::from)
     } else {
         Err(Failure::new(
             // A host that cannot is no failure of the program.
-            Exit::of(status),
+            interrupt
+                .signal()
+                .map_or_else(|| Exit::of(status), Exit::by_signal),
             format!("a run of {name} ended with {status}"),
         ))
     };

@@ -2,13 +2,18 @@
 //! it, and a user namespace is entered by a process of one thread only.
 
 use std::env;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 
 use super::progress::ProgressChoice;
+use crate::provision::ask_to_end;
+use crate::run::Interrupt;
 use crate::scenario::{self, Scenario};
 
 /// The variable that such a run gets: the others say what the scenario says already.
@@ -28,9 +33,35 @@ pub(super) struct ChildRun<'a> {
     pub(super) environment: Option<(&'static str, &'static str)>,
 }
 
+/// Time between two looks whether a run has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 impl ChildRun<'_> {
-    /// Starts it. Its standard output has to be read.
-    pub(super) fn start(&self) -> anyhow::Result<Child> {
+    /// Runs it to its end. A signal is passed on, because the run is in a process group of its own. Returns how it ended,
+    /// and what it printed.
+    pub(super) fn run(&self, interrupt: &Interrupt) -> anyhow::Result<(ExitStatus, String)> {
+        let mut child = self.start()?;
+        let mut stdout = child.stdout.take().context("a run has no output")?;
+        let reader = thread::spawn(move || {
+            let mut said = String::new();
+            stdout.read_to_string(&mut said).map(|_| said)
+        });
+        let mut passed_on = false;
+        let status = loop {
+            if let Some(status) = child.try_wait().context("cannot wait for a run")? {
+                break status;
+            }
+            if interrupt.signal().is_some() && !passed_on {
+                passed_on = true;
+                ask_to_end(child.id()).context("cannot end a run")?;
+            }
+            thread::sleep(LOOK_EVERY);
+        };
+        let said = reader.join().map_err(|_| anyhow!("the reader panicked"))?;
+        Ok((status, said.context("cannot read what a run said")?))
+    }
+
+    fn start(&self) -> anyhow::Result<Child> {
         let text = scenario::to_yaml(self.scenario).context("cannot write the scenario")?;
         let program = env::current_exe().context("cannot find the program itself")?;
         let mut command = Command::new(program);
@@ -39,7 +70,10 @@ impl ChildRun<'_> {
             .arg("--results-dir")
             .arg(self.results)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
+            .stdout(Stdio::piped())
+            // A signal of the terminal would reach it a second time beside the one that is passed on, and a second signal
+            // ends a run at once.
+            .process_group(0);
         if self.allow_host_settings {
             command.arg("--allow-host-settings");
         }

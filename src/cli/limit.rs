@@ -1,10 +1,7 @@
 //! `c1m limit`: how many connections a server takes before something gives way, what gives way, and whether it holds a few
 //! less. Each run is a process of its own, because a server that gave way has to be started anew.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::Child;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -30,9 +27,6 @@ const BACK_OFF: f64 = 0.9;
 
 /// Runs that try to hold a number.
 const TRIES: u32 = 3;
-
-/// Time between two looks at a run.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Finds how many connections a server takes before something gives way, names what does, with its evidence, and holds a few
 /// less to see that they stay. For a server that is not the lab's own: -- COMMAND, --image, --pid or --target.
@@ -71,7 +65,25 @@ pub(super) fn run(args: &LimitArgs, quiet: bool) -> Result<Exit, Failure> {
         return Ok(exit);
     };
     let held = hold_fewer(&runner, &scenario, &directory, &found)?;
-    tell(&directory, args, held)
+    let good = tell(&directory, args, &found, &held)?;
+    Ok(match (held.changed_host, interrupt.signal()) {
+        (true, _) => Exit::HostChanged,
+        (false, Some(signal)) => {
+            output::line("interrupted: what was to be held was not held to its end");
+            Exit::by_signal(signal)
+        }
+        (false, None) if good => Exit::Done,
+        (false, None) => Exit::Missed,
+    })
+}
+
+/// What came of holding fewer.
+#[derive(Debug, Default)]
+struct Held {
+    /// How many were held.
+    connections: u64,
+    /// A run has left the host changed.
+    changed_host: bool,
 }
 
 /// The scenario of the search, with the flags of the command line.
@@ -105,13 +117,14 @@ fn report_of(directory: &Path) -> Result<Report, Failure> {
     Ok(report::analyse(&recording))
 }
 
-/// Holds a smaller number in runs of their own, until one is stable. Says which was.
+/// Holds a smaller number in runs of their own, until one is stable.
 fn hold_fewer(
     runner: &Runner<'_>,
     scenario: &Scenario,
     search: &Path,
     found: &LimitFinding,
-) -> Result<Option<u64>, Failure> {
+) -> Result<Held, Failure> {
+    let mut held = Held::default();
     let reached = found.kind == LimitKind::TargetReached;
     let mut wanted = if reached {
         found.connections
@@ -120,7 +133,7 @@ fn hold_fewer(
     };
     for _ in 0..TRIES {
         if wanted == 0 || runner.interrupt.signal().is_some() {
-            return Ok(None);
+            return Ok(held);
         }
         output::line(&format!(
             "holding {} connections in a run of their own",
@@ -138,17 +151,24 @@ fn hold_fewer(
         let (Exit::Done | Exit::Missed | Exit::Invalid | Exit::TimedOut, Some(directory)) =
             (exit, directory)
         else {
-            return Ok(None);
+            held.changed_host = exit == Exit::HostChanged;
+            return Ok(held);
         };
         let report = report_of(&directory)?;
         let verdict = report.result.verdict;
         note(search, wanted, &report, &directory)?;
         if verdict == RunVerdict::Held {
-            return Ok(Some(wanted));
+            held.connections = wanted;
+            return Ok(held);
         }
-        wanted = next_try(wanted, report.result.connections.verified);
+        let answered = report.result.connections.verified;
+        if answered == Some(0) {
+            // Not one answers rightly: fewer would not either.
+            return Ok(held);
+        }
+        wanted = next_try(wanted, answered);
     }
-    Ok(None)
+    Ok(held)
 }
 
 /// What to try after `wanted` was not held: as many as answered, where clearly fewer did, because a server may accept more
@@ -175,17 +195,37 @@ fn note(search: &Path, connections: u64, report: &Report, directory: &Path) -> R
         directory: directory
             .file_name()
             .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
-        limit: report
-            .limit
-            .as_ref()
-            .map(|limit| limit.kind.to_string())
-            .or_else(|| report.result.reasons.first().cloned()),
+        limit: why_not_held(report),
     };
     record::add_event(search, caller(), event).map_err(|error| Failure::new(Exit::Failed, error))
 }
 
-/// Writes the report of the search anew, and tells what came of all.
-fn tell(directory: &Path, args: &LimitArgs, held: Option<u64>) -> Result<Exit, Failure> {
+/// What kept a number from being held: a limit that was recognised, else the verdict's first reason; and what came instead
+/// of answers.
+fn why_not_held(report: &Report) -> Option<String> {
+    let known = report
+        .limit
+        .as_ref()
+        .filter(|limit| limit.kind != LimitKind::Unknown)
+        .map(|limit| limit.kind.to_string())
+        .or_else(|| report.result.reasons.first().cloned());
+    let instead = report.result.unanswered.iter().map(|unanswered| {
+        let example = unanswered.examples.first();
+        let example = example.map_or_else(String::new, |example| format!(" ({example})"));
+        format!("{} {}{example}", unanswered.count, unanswered.reason)
+    });
+    let parts: Vec<String> = known.into_iter().chain(instead).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// Writes the report of the search anew, and tells what came of all. Says whether it is good: enough, and nearly as many
+/// were held.
+fn tell(
+    directory: &Path,
+    args: &LimitArgs,
+    found: &LimitFinding,
+    held: &Held,
+) -> Result<bool, Failure> {
     let report = report::write_all(directory, caller())
         .map_err(|error| Failure::new(Exit::Failed, error))?;
     let (text, page) = (report::limit_text(&report), directory.join(REPORT));
@@ -195,8 +235,24 @@ fn tell(directory: &Path, args: &LimitArgs, held: Option<u64>) -> Result<Exit, F
         .as_deref()
         .and_then(|count| scenario::read_count(count).ok())
         .unwrap_or(0);
-    let good = held.is_some_and(|held| held > 0) && report_reaches(&report, enough);
-    Ok(if good { Exit::Done } else { Exit::Missed })
+    if !report_reaches(&report, enough) {
+        output::line(&format!(
+            "fewer than the {} connections that were asked for",
+            ConnCount::new(enough)
+        ));
+        return Ok(false);
+    }
+    if !is_nearly_all(held.connections, found.connections) {
+        output::line("missed: not nearly as many were held as were reached");
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+/// Whether so many are the limit less what [`TRIES`] tries give up.
+fn is_nearly_all(held: u64, limit: u64) -> bool {
+    let least = (0..TRIES).fold(limit, |connections, _| less(connections));
+    held > 0 && held >= least
 }
 
 fn report_reaches(report: &Report, enough: u64) -> bool {
@@ -216,7 +272,7 @@ struct Runner<'a> {
 impl Runner<'_> {
     /// Runs a scenario to its end. Returns how it ended, and its directory, where it came to have one.
     fn run(&self, scenario: &Scenario) -> Result<(Exit, Option<PathBuf>), Failure> {
-        let mut child = ChildRun {
+        let (status, said) = ChildRun {
             scenario,
             results: &self.results.results_dir,
             progress: if self.quiet {
@@ -227,42 +283,26 @@ impl Runner<'_> {
             allow_host_settings: self.results.allow_host_settings,
             environment: None,
         }
-        .start()?;
-        let status = self.wait(&mut child)?;
-        let mut said = String::new();
-        if let Some(mut stdout) = child.stdout.take() {
-            stdout
-                .read_to_string(&mut said)
-                .context("cannot read what a run said")?;
-        }
-        Ok((Exit::of(status), directory_in(&said)))
-    }
-
-    /// Waits for the run. A signal that reached only this process is passed on: those of a terminal reach both.
-    fn wait(&self, child: &mut Child) -> Result<std::process::ExitStatus, Failure> {
-        let mut passed_on = false;
-        loop {
-            if let Some(status) = child.try_wait().context("cannot wait for a run")? {
-                return Ok(status);
-            }
-            if let Some(signal) = self.interrupt.signal()
-                && !passed_on
-                && (signal != SIGINT || !std::io::IsTerminal::is_terminal(&std::io::stdin()))
-            {
-                passed_on = true;
-                crate::provision::ask_to_end(child.id()).context("cannot end a run")?;
-            }
-            thread::sleep(LOOK_EVERY);
-        }
+        .run(self.interrupt)?;
+        let exit = match (Exit::of(status), self.interrupt.signal()) {
+            // The run was asked to end by a signal of its own.
+            (Exit::Terminated, Some(signal)) => Exit::by_signal(signal),
+            (exit, _) => exit,
+        };
+        Ok((exit, directory_in(&said)))
     }
 }
-
-/// SIGINT, which a terminal sends to all processes in front.
-const SIGINT: i32 = 2;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tenth_less_is_nearly_all_and_a_part_is_not() {
+        assert!(is_nearly_all(100, 100) && is_nearly_all(90, 100) && is_nearly_all(72, 100));
+        assert!(!is_nearly_all(116, 8_000) && !is_nearly_all(0, 0));
+        assert!(is_nearly_all(1, 2));
+    }
 
     #[test]
     fn a_server_that_answers_fewer_than_it_accepts_is_asked_for_those() {
