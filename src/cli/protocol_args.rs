@@ -17,7 +17,7 @@ struct Given {
     /// What is said on each connection, and what is taken for an answer. A script is given by --send and --expect.
     #[arg(long, value_enum, env = "C1M_PROTOCOL")]
     protocol: Option<ProtocolChoice>,
-    /// The path that HTTP asks for. {n} is the number of the connection, {source} its source address.
+    /// The path that HTTP asks for. An n in braces is the number of the connection, {source} its source address.
     #[arg(long, value_name = "PATH", value_parser = path, env = "C1M_PATH")]
     path: Option<Template>,
     /// The value of HTTP's Host; absent means address and port of the target.
@@ -35,8 +35,8 @@ struct Given {
     /// The status that HTTP has to answer; absent means any from 200 to 399.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(100..=599), env = "C1M_STATUS")]
     status: Option<u16>,
-    /// Bytes to send, with the escapes \r \n \t \0 \xHH \\; repeatable. {n} is the number of the connection, {source} its
-    /// source address, a brace is written twice. With --expect, --expect-exactly and --expect-until in
+    /// Bytes to send, with the escapes \r \n \t \0 \xHH \\; repeatable. An n in braces is the number of the connection,
+    /// {source} its source address, a brace is written twice. With --expect, --expect-exactly and --expect-until in
     /// the order given it is a script.
     #[arg(long, value_name = "TEXT", value_parser = template, env = "C1M_SEND", allow_hyphen_values = true)]
     send: Vec<Template>,

@@ -48,7 +48,7 @@ pub use event::{
     Envelope, Mark, NetworkChoice, PhaseTime, PlaceChoice, RunEvent, Settling, StateCounts,
     TcpState, Verification,
 };
-pub use exit::exit_text;
+pub use exit::{exit_text, signal_text};
 pub use facts::{
     CgroupLimit, ConntrackFacts, DescriptorFacts, DockerFacts, HostFacts, MemoryFacts, NetFacts,
     ObjectSize, ObjectSizes, SizeSource, UserNamespaceFacts,

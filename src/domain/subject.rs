@@ -128,6 +128,10 @@ pub struct SubjectFacts {
     /// `net.core.somaxconn` of the network namespace that it listens in. Absent in older recordings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub somaxconn: Option<u64>,
+    /// How many tasks (threads and processes) it may have at most, and by what; the least first. Empty where nothing binds,
+    /// and in older recordings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub most_tasks: Vec<(u64, String)>,
     /// Files that it had open when it began to listen, and that look like logs.
     pub logs: Vec<String>,
 }

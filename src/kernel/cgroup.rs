@@ -2,11 +2,15 @@
 //! (`Documentation/admin-guide/cgroup-v2.rst`) and hybrids, where version 1 has the memory controller and version 2 is there
 //! without it. All below a root path. A group is named by its path below the controller's mount, such as `/docker/0123`.
 
+mod pids;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::domain::{Bytes, CgroupLimit, CgroupSample, Limit, Reading, WorkerId};
+
+pub use pids::most_tasks;
 
 /// Version 1 has no word for "no limit" but a number close to 2^63, which depends on the size of a page.
 const V1_UNLIMITED: u64 = 1 << 62;

@@ -89,7 +89,9 @@ pub fn limit_text(report: &Report) -> String {
             .take(LOG_LINES_SHOWN)
             .map(|line| format!("  log         {:.3} s: {}", line.at_seconds, line.text))
     }));
-    lines.push(format!("  cure        {}", limit.cure));
+    if limit.kind != LimitKind::TargetReached {
+        lines.push(format!("  cure        {}", limit.cure));
+    }
     lines.extend(
         limit
             .next

@@ -364,6 +364,7 @@ impl<'a> Conductor<'a> {
         let expected = worker.has(Milestone::Dismissed);
         let fatal = worker.fatal.clone();
         let panicked = worker.panicked.clone();
+        let watches = worker.subject.is_some();
         self.log.event(RunEvent::WorkerExited {
             worker: from,
             code: report.code,
@@ -382,6 +383,7 @@ impl<'a> Conductor<'a> {
             &report,
             fatal.as_ref().map(|(error, _)| error.as_str()),
             panicked.as_deref(),
+            watches,
         );
         // Before the ramp nothing works without every worker; later the scenario may want to go on with the other clients.
         let goes_on = self.plan.on_worker_loss == RemainingOnLoss::Continue
@@ -486,11 +488,16 @@ fn describe_exit(
     report: &ExitReport,
     fatal: Option<&str>,
     panicked: Option<&str>,
+    watches: bool,
 ) -> String {
     if let Some(panicked) = panicked {
         return format!("{who} panicked: {panicked}");
     }
     let how = exit_text(report.code, report.signal, report.oom_killed);
+    // The worker of a server that is not the lab's own ends by itself when that server is gone, and says how.
+    if let Some(error) = fatal.filter(|_| watches) {
+        return error.to_owned();
+    }
     fatal.map_or_else(
         || format!("{who} {how}"),
         |error| format!("{who} {how}: {error}"),

@@ -21,7 +21,7 @@ const FASTER: f64 = 1.25;
 const PER_OPEN: f64 = 0.5;
 
 /// The pace of such a search is never bounded below this many connections a second.
-const SEARCH_AT_LEAST: f64 = 500.0;
+const SEARCH_AT_LEAST: f64 = 100.0;
 
 /// Time between two steps upwards.
 const STEP: Duration = Duration::from_secs(1);
@@ -126,7 +126,7 @@ mod tests {
         assert!((pace.now() - MOST).abs() < 1e-9);
         assert!(pace.search(0.0));
         assert!((pace.now() - SEARCH_AT_LEAST).abs() < 1e-9);
-        assert!(!pace.search(1_000.0));
+        assert!(!pace.search(200.0));
         assert!(pace.search(4_000.0));
         assert!((pace.now() - 2_000.0).abs() < 1e-9);
         pace.search(1_000_000.0);

@@ -18,8 +18,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::domain::{
-    Bytes, ConntrackSample, CpuTicks, MemInfo, Pages, ProcessSample, SocketStat, TcpCounters,
-    WorkerId,
+    Bytes, ConntrackSample, CpuTicks, Limit, MemInfo, Pages, ProcessSample, SocketStat,
+    TcpCounters, WorkerId,
 };
 
 use crate::kernel::sysconf::page_size;
@@ -207,6 +207,19 @@ impl Procfs {
     /// `Max open files` of a process, soft and hard, from `/proc/PID/limits`.
     pub fn descriptor_limits(&mut self, pid: u32) -> Result<DescriptorLimits, ProcError> {
         self.below(&format!("proc/{pid}/limits"), process::descriptor_limits)
+    }
+
+    /// `Max processes` of a process (`RLIMIT_NPROC`), the soft limit, from `/proc/PID/limits`. Nothing where it does not bind:
+    /// the processes of root are not bound by it (`copy_process` in `kernel/fork.c`).
+    pub fn task_limit(&mut self, pid: u32) -> Result<Option<u64>, ProcError> {
+        let uid = self.below(&format!("proc/{pid}/status"), |text| {
+            process::row(text, "Uid")
+        })?;
+        let limits = self.below(&format!("proc/{pid}/limits"), process::task_limits)?;
+        Ok(match limits.soft {
+            Limit::At(limit) if uid != 0 => Some(limit),
+            Limit::At(_) | Limit::Unlimited => None,
+        })
     }
 
     fn below<T>(

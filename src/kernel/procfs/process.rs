@@ -66,10 +66,19 @@ pub(super) fn resident_of_statm(text: &str, page: Bytes) -> Result<(Bytes, Bytes
 }
 
 pub(super) fn descriptor_limits(text: &str) -> Result<DescriptorLimits, Malformed> {
+    limits(text, "Max open files")
+}
+
+/// `Max processes`, which counts all tasks of the process's real user.
+pub(super) fn task_limits(text: &str) -> Result<DescriptorLimits, Malformed> {
+    limits(text, "Max processes")
+}
+
+fn limits(text: &str, row: &str) -> Result<DescriptorLimits, Malformed> {
     let mut fields = text
         .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))
-        .ok_or_else(|| Malformed("there is no row Max open files".into()))?
+        .find_map(|line| line.strip_prefix(row))
+        .ok_or_else(|| Malformed(format!("there is no row {row}")))?
         .split_ascii_whitespace();
     let mut limit = |name: &str| match fields.next() {
         Some("unlimited") => Ok(Limit::Unlimited),

@@ -1,10 +1,13 @@
 //! A server that is not the lab's own: how far it accepted, what it used, what it wrote. All of it was seen from outside.
 
+use std::fmt::Write as _;
+
 use crate::domain::{
     AcceptState, GaveWay, HostIndex, Mark, Phase, ProcessSample, Reading, Sample, TreeSample,
     WorkerId,
 };
 use crate::record::Recording;
+use crate::report::number::grouped;
 
 use super::legible::legible;
 use super::story::Story;
@@ -255,12 +258,41 @@ fn around_trouble(story: &Story) -> Option<(Trouble, Vec<OutputLine>)> {
         (None, None, Some(failed)) => (failed, FAILED.to_owned()),
         (None, None, None) => return None,
     };
-    let near = story
-        .output
-        .iter()
-        .filter(|(at, _)| (at - at_seconds).abs() <= AROUND_SECONDS && *at <= drain)
-        .take(LINES_SHOWN);
-    Some((Trouble { at_seconds, what }, lines(near)))
+    let began = story.began(Phase::Ramp).unwrap_or(0.0);
+    let near = story.output.iter().filter(|(at, _)| {
+        (at - at_seconds).abs() <= AROUND_SECONDS && *at + 0.05 >= began && *at <= drain
+    });
+    Some((Trouble { at_seconds, what }, told_once(near)))
+}
+
+/// Lines without those that are like an earlier one but for their numbers; the earlier one says how many they are.
+fn told_once<'a>(told: impl Iterator<Item = &'a (f64, String)>) -> Vec<OutputLine> {
+    let mut kinds: Vec<(String, OutputLine, u64)> = Vec::new();
+    for (at, text) in told {
+        let shape: String = text
+            .chars()
+            .filter(|letter| !letter.is_ascii_digit())
+            .collect();
+        if let Some((.., like)) = kinds.iter_mut().find(|(known, ..)| *known == shape) {
+            *like += 1;
+        } else if kinds.len() < LINES_SHOWN {
+            let line = OutputLine {
+                at_seconds: *at,
+                text: legible(text),
+            };
+            kinds.push((shape, line, 0));
+        }
+    }
+    kinds
+        .into_iter()
+        .map(|(_, mut line, like)| {
+            if like > 0 {
+                // Writing to a string cannot fail.
+                let _ = write!(line.text, " (and {} like it)", grouped(like));
+            }
+            line
+        })
+        .collect()
 }
 
 const LOST: &str = "the first connection was lost";

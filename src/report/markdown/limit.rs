@@ -22,13 +22,15 @@ pub(super) fn limit(page: &mut Page, report: &Report) {
         page.subheading("Evidence");
         page.list(evidence);
     }
-    page.list([
-        format!("**Cure:** {}.", limit.cure),
-        match &limit.next {
-            Some(next) => format!("**Next after it:** {next}."),
-            None => "**Next after it:** not known.".to_owned(),
-        },
-    ]);
+    if limit.kind != LimitKind::TargetReached {
+        page.list([
+            format!("**Cure:** {}.", limit.cure),
+            match &limit.next {
+                Some(next) => format!("**Next after it:** {next}."),
+                None => "**Next after it:** not known.".to_owned(),
+            },
+        ]);
+    }
     server::trouble(page, report);
     for confirmation in &limit.confirmations {
         page.block(&confirmed(confirmation));

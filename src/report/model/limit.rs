@@ -11,8 +11,12 @@ pub enum LimitKind {
     TargetReached,
     /// Its descriptors.
     Descriptors,
-    /// A maximum of its own.
+    /// A maximum of its own, by its words, its log, or connections that it closes.
     OwnMaximum,
+    /// It takes or serves no more, says nothing, and lacks nothing.
+    Stopped,
+    /// It waits for a request before it accepts.
+    Deferred,
     /// Threads or processes.
     Threads,
     /// The accept queue.
@@ -43,6 +47,8 @@ impl LimitKind {
             Self::TargetReached => "target_reached",
             Self::Descriptors => "descriptors",
             Self::OwnMaximum => "own_maximum",
+            Self::Stopped => "stopped",
+            Self::Deferred => "deferred_accept",
             Self::Threads => "threads",
             Self::ListenQueue => "listen_queue",
             Self::Memory => "memory",
@@ -62,7 +68,9 @@ impl fmt::Display for LimitKind {
         out.pad(match self {
             Self::TargetReached => "none up to the number that was asked for",
             Self::Descriptors => "descriptors of the server",
-            Self::OwnMaximum => "the server's own configured maximum",
+            Self::OwnMaximum => "a maximum of the server's own",
+            Self::Stopped => "the server took no more: a maximum of its own, or it was blocked",
+            Self::Deferred => "the server waits for a request before it accepts (TCP_DEFER_ACCEPT)",
             Self::Threads => "threads or processes",
             Self::ListenQueue => "the accept queue",
             Self::Memory => "memory of the server's control group",

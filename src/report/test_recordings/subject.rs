@@ -153,6 +153,7 @@ fn facts(queue: ListenQueue) -> SubjectFacts {
         listening: vec![queue],
         nofile: Reading::Present(Limit::At(20_000)),
         somaxconn: Some(4096),
+        most_tasks: Vec::new(),
         logs: vec!["/var/log/nginx/error.log".to_owned()],
     }
 }

@@ -8,6 +8,7 @@ mod ready;
 mod user;
 
 use std::net::SocketAddrV4;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use crate::domain::{
     AcceptState, ConnCount, Counters, ListenQueue, Reading, Subject, SubjectFacts, SubjectSpec,
     TreeRoot,
 };
+use crate::kernel::cgroup;
 use crate::kernel::procfs::Procfs;
 use crate::kernel::sys::process::{self, ProcessHandle};
 use crate::kernel::sysctl::{SettingStore as _, Sysctl};
@@ -336,6 +338,19 @@ fn gone(how: &str, last_lines: &[String]) -> SubjectError {
     }
 }
 
+/// What bounds the tasks of the server's first process.
+fn most_tasks(procfs: &mut Procfs, pid: u32) -> Vec<(u64, String)> {
+    let of_user = procfs.task_limit(pid).ok().flatten();
+    let of_group = cgroup::most_tasks(Path::new("/"), pid);
+    let mut most: Vec<(u64, String)> = of_user
+        .map(|limit| (limit, "RLIMIT_NPROC".to_owned()))
+        .into_iter()
+        .chain(of_group.map(|limit| (limit, "pids.max of its control group".to_owned())))
+        .collect();
+    most.sort();
+    most
+}
+
 /// What is known of the server at this moment.
 fn facts(listen: &[SocketAddrV4], root: Option<TreeRoot>) -> SubjectFacts {
     let mut procfs = Procfs::new("/");
@@ -356,6 +371,7 @@ fn facts(listen: &[SocketAddrV4], root: Option<TreeRoot>) -> SubjectFacts {
             .read(SOMAXCONN)
             .ok()
             .and_then(|text| text.trim().parse().ok()),
+        most_tasks: first.map_or_else(Vec::new, |pid| most_tasks(&mut procfs, pid)),
         logs: ready::logs_of(rows.iter().map(|row| row.pid)),
         processes: rows
             .into_iter()

@@ -11,7 +11,7 @@ use super::output::Output;
 use super::user::User;
 use super::{Outbox, SubjectError};
 use crate::control::{RUN_VARIABLE, RUNNER_VARIABLE, SUBJECT_VARIABLE, USERS_VARIABLES};
-use crate::domain::{CommandSubject, TreeRoot};
+use crate::domain::{CommandSubject, TreeRoot, signal_text};
 use crate::kernel::procfs::Procfs;
 use crate::kernel::sys::process::{self, Confinement, Ended, ProcessHandle};
 
@@ -110,7 +110,7 @@ impl Program {
         let name = &self.name;
         Some(match (ended.code, ended.signal) {
             (Some(code), _) => format!("{name} exited with code {code}"),
-            (None, Some(signal)) => format!("{name} was ended by signal {signal}"),
+            (None, Some(signal)) => format!("{name} was ended by {}", signal_text(signal)),
             (None, None) => format!("{name} ended"),
         })
     }

@@ -45,7 +45,7 @@ const KNOWN: [Words; 9] = [
         program: "memcached",
         maximum: "-c",
         timeout: "-o idle_timeout",
-        descriptors: "RLIMIT_NOFILE, which memcached sets to fit -c where it may",
+        descriptors: "-c: memcached lowers its own RLIMIT_NOFILE to fit it",
     },
     Words {
         program: "mosquitto",
@@ -88,8 +88,9 @@ pub(super) fn cure(kind: LimitKind, program: Option<&str>, evidence: &Evidence<'
                 "raise {raise}: ulimit -n, LimitNOFILE= of a systemd unit, --ulimit nofile of a container; `limits: {{nofile: …}}` or --set server.limits.nofile here"
             )
         }
-        LimitKind::OwnMaximum => words.map_or_else(
-            || "raise the server's own bound on connections, workers or threads".to_owned(),
+        LimitKind::Deferred => "have each connection say something: a protocol that asks, with ramp.speak; or the server's own setting (Apache: AcceptFilter http none; nginx: listen without `deferred`)".to_owned(),
+        LimitKind::OwnMaximum | LimitKind::Stopped => words.map_or_else(
+            || "look for the server's own bound on connections, workers or threads".to_owned(),
             |words| format!("raise {}", words.maximum),
         ),
         LimitKind::IdleTimeout => {
@@ -110,7 +111,7 @@ pub(super) fn cure(kind: LimitKind, program: Option<&str>, evidence: &Evidence<'
         LimitKind::Cpu => "let it accept with more threads or processes, or open connections more slowly: ramp.rate".to_owned(),
         LimitKind::Conntrack => "sysctl net.netfilter.nf_conntrack_max, or keep these connections out of tracking".to_owned(),
         LimitKind::Clients => "this is the clients' limit, and not the server's: see the failed connects".to_owned(),
-        LimitKind::Ended => "see what the server wrote last".to_owned(),
+        LimitKind::Ended => "see what the server wrote last; where it wrote nothing, have it leave a core file (ulimit -c, core(5))".to_owned(),
         LimitKind::Unknown => "not known".to_owned(),
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::domain::{
     Bytes, CgroupSample, ConnectFailure, GaveWay, KernelMessage, Limit, LossReason, Mark, Phase,
-    RunSummary, Sample, SubjectFacts, WorkerId,
+    RunSummary, Sample, SubjectFacts, WorkerId, WorkerSpec,
 };
 use crate::record::Recording;
-use crate::report::number::grouped;
+use crate::report::number::{grouped, whole};
 
 use super::ramped;
 use crate::report::analyse::legible::quoted;
@@ -134,16 +134,18 @@ impl<'a> Evidence<'a> {
 
     /// The first line of the server's own output that has one of these words, since the ramp began.
     pub(super) fn line_with(&self, words: &[&str]) -> Option<&'a str> {
+        self.line_where(|text| words.iter().any(|word| text.contains(word)))
+    }
+
+    /// The first of these lines, in small letters, that is such a one.
+    pub(super) fn line_where(&self, is: impl Fn(&str) -> bool) -> Option<&'a str> {
         let from = self.story.began(Phase::Ramp)?;
         self.story
             .output
             .iter()
             .filter(|(at, _)| *at + 0.5 >= from)
             .map(|(_, text)| text.as_str())
-            .find(|text| {
-                let text = text.to_lowercase();
-                words.iter().any(|word| text.contains(word))
-            })
+            .find(|text| is(&text.to_lowercase()))
     }
 
     /// Cores that the server used in the seconds before the moment, without what was before the ramp.
@@ -164,6 +166,52 @@ impl<'a> Evidence<'a> {
         self.lost.last().map_or(0, |(_, lost)| *lost)
     }
 
+    /// Connections that a server had which ended between two looks at it: as many as it answered, or as ended by a FIN. The
+    /// kernel ends those that were accepted by it, and those in the accept queue by a reset.
+    pub(super) fn accepted_at_the_end(&self) -> u64 {
+        let closed: u64 = self
+            .story
+            .losses
+            .iter()
+            .filter(|(_, worker, note)| {
+                !worker.is_server() && note.reason == LossReason::ClosedByPeer
+            })
+            .map(|(_, _, note)| note.count)
+            .sum();
+        let answered = self.answered().unwrap_or(0);
+        self.accepted_peak
+            .max(answered)
+            .max(closed.min(self.established_peak))
+    }
+
+    /// Where more are known to have been accepted than the last look found.
+    pub(super) fn beyond_the_last_look(&self) -> Option<String> {
+        let all = self.accepted_at_the_end();
+        (all > self.accepted_peak).then(|| {
+            format!(
+                "the last look found {} accepted; {} ended by a FIN or were answered, which only accepted ones are",
+                grouped(self.accepted_peak),
+                grouped(all)
+            )
+        })
+    }
+
+    /// How the target was reached.
+    pub(super) fn reached(&self) -> Vec<String> {
+        let how = match self.answered() {
+            Some(_) => "accepted, was answered and stayed",
+            None => "accepted and stayed",
+        };
+        let mut reasons = vec![format!("every connection that was asked for was {how}")];
+        if let Some((from, until)) = self.story.ramp() {
+            reasons.push(format!(
+                "they were opened at {} a second, as fast as the server took them",
+                whole(self.accepted_peak as f64 / (until - from).max(0.001))
+            ));
+        }
+        reasons
+    }
+
     /// What was seen, where no kind explains it.
     pub(super) fn what_was_seen(&self) -> Vec<String> {
         let mut seen: Vec<String> = self.gave_way.iter().map(ToString::to_string).collect();
@@ -178,6 +226,7 @@ impl<'a> Evidence<'a> {
                 .iter()
                 .map(|(class, count)| format!("{} connects failed: {class}", grouped(*count))),
         );
+        seen.extend(self.went_on());
         seen.extend(self.waiting());
         seen.extend(self.not_short());
         seen
@@ -208,15 +257,65 @@ impl<'a> Evidence<'a> {
                 *reasons.entry(note.reason).or_default() += note.count;
             }
         }
+        let alone = reasons.len() == 1;
         let named: Vec<String> = reasons
             .iter()
-            .map(|(reason, count)| format!("{reason} ({})", grouped(*count)))
+            .map(|(reason, count)| {
+                if alone {
+                    reason.to_string()
+                } else {
+                    format!("{reason} ({})", grouped(*count))
+                }
+            })
             .collect();
         format!(
             "{} connections ended: {}",
             grouped(self.lost_count()),
             named.join(", ")
         )
+    }
+
+    /// Whether the first connection that ended did so while others were opened.
+    pub(super) fn lost_in_ramp(&self) -> bool {
+        let ended = self.story.ramp().map(|(_, until)| until);
+        self.lost
+            .first()
+            .zip(ended)
+            .is_some_and(|((at, _), until)| *at <= until + 1.0)
+    }
+
+    /// `it accepted 250 more after the ramp had ended`; nothing where it did not.
+    pub(super) fn went_on(&self) -> Option<String> {
+        let (_, what, _, before) = self.story.gave_way.as_ref()?;
+        let after = self.story.accepting_at(self.story.drain_began())?.accepted;
+        let more = after.saturating_sub(before.count());
+        let stopped = matches!(what, GaveWay::NotAccepted { .. });
+        (stopped && more > before.count() / 20).then(|| {
+            format!(
+                "it accepted {} more after the ramp had ended: it was blocked for a time, and not full",
+                grouped(more)
+            )
+        })
+    }
+
+    /// A note where every connection came from one address.
+    pub(super) fn one_address(&self) -> Option<String> {
+        let mut clients =
+            self.summary
+                .workers
+                .iter()
+                .filter_map(|worker| match &worker.planned.spec {
+                    WorkerSpec::Client(client) => Some(client),
+                    WorkerSpec::Server(_) | WorkerSpec::Subject(_) => None,
+                });
+        let first = clients.next().and_then(|client| client.shards.first())?;
+        let only = clients.next().is_none() && self.established_peak <= u64::from(first.count);
+        only.then(|| {
+            format!(
+                "all connections came from {}: a bound on each address would look the same",
+                first.source
+            )
+        })
     }
 
     pub(super) fn waiting(&self) -> Option<String> {

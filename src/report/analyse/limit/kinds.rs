@@ -45,15 +45,32 @@ const ENOUGH: [&str; 9] = [
     "maximum connections",
 ];
 
-/// What logs say when no thread or process can be made.
-const NO_THREADS: [&str; 6] = [
+/// What logs say when no thread or process can be made: of Python, C, `PostgreSQL`, Java, shells, Go, Ruby, Rust, Apache.
+const NO_THREADS: [&str; 13] = [
     "can't start new thread",
     "cannot create thread",
+    "can't create thread",
     "pthread_create",
     "could not fork",
     "unable to create new native thread",
+    "unable to create native thread",
     "fork: retry",
+    "fork: resource temporarily unavailable",
+    "fork failed",
+    "unable to fork",
+    "failed to create new os thread",
+    "failed to spawn thread",
 ];
+
+/// EAGAIN, which has other causes too, and what is in the same line where no task could be made.
+const EAGAIN: &str = "resource temporarily unavailable";
+const OF_TASKS: [&str; 5] = ["fork", "thread", "clone", "spawn", "worker"];
+
+/// Tasks that a server may have left where it has as many as it may: other processes of the same user count too.
+const FEW_TASKS: u64 = 8;
+
+/// Where select(2) ends: a set of it has so many descriptors (`FD_SETSIZE`).
+const FD_SETSIZE: u64 = 1024;
 
 /// Seconds after which the end of a connection is noticed at the latest.
 const NOTICED_WITHIN: f64 = 1.0;
@@ -100,6 +117,7 @@ impl Evidence<'_> {
             ));
         }
         reasons.extend(line.map(|message| format!("the kernel's log: {}", quoted(&message.text))));
+        reasons.extend(self.beyond_the_last_look());
         Some(reasons)
     }
 
@@ -181,9 +199,27 @@ impl Evidence<'_> {
 
     /// No thread or process could be made.
     pub(super) fn threads(&self) -> Finding {
-        let line = self.line_with(&NO_THREADS)?;
-        let mut reasons = vec![format!("the server's log: {}", quoted(line))];
-        if let Some(tree) = self.sample().and_then(tree) {
+        let line = self.line_with(&NO_THREADS).or_else(|| {
+            self.line_where(|text| {
+                text.contains(EAGAIN) && OF_TASKS.iter().any(|word| text.contains(word))
+            })
+        });
+        let tree = self.sample().and_then(tree);
+        let full = tree.zip(self.facts?.most_tasks.first());
+        let full = full.filter(|(tree, (most, _))| tree.threads + FEW_TASKS >= *most);
+        if line.is_none() && full.is_none() {
+            return None;
+        }
+        let mut reasons = Vec::new();
+        if let Some((tree, (most, by))) = full {
+            reasons.push(format!(
+                "it had {} threads and may have {} ({by})",
+                grouped(tree.threads),
+                grouped(*most)
+            ));
+        }
+        reasons.extend(line.map(|line| format!("the server's log: {}", quoted(line))));
+        if let Some(tree) = tree {
             reasons.push(format!(
                 "it had {} threads in {} processes, and {} connections",
                 grouped(tree.threads),
@@ -192,6 +228,22 @@ impl Evidence<'_> {
             ));
         }
         Some(reasons)
+    }
+
+    /// It takes a connection out of the hands of the kernel only when something was said on it.
+    pub(super) fn deferred(&self) -> Finding {
+        let state = self.story.accepting_at(self.story.drain_began())?;
+        let silent = matches!(
+            self.gave_way,
+            Some(GaveWay::NotAccepted { .. } | GaveWay::Lost)
+        );
+        if !silent || state.half_open == 0 || self.grown("ListenOverflows").is_some() {
+            return None;
+        }
+        Some(vec![format!(
+            "{} connections are established for the clients and half open for the server, and no accept queue overflowed",
+            grouped(state.half_open)
+        )])
     }
 
     /// A process of it had no descriptor left.
@@ -264,18 +316,15 @@ impl Evidence<'_> {
         let said = self.said();
         let told = self.answer_says_enough(&ENOUGH);
         let many = self.lost_count() >= FEWEST_REFUSED.max(self.accepted_peak / 100);
+        if self.answered() == Some(0) {
+            // It serves nobody: that is no number.
+            return None;
+        }
         let refused = self.lost_count() > 0
             && (many || said.is_some())
             && self.server_lives()
             && self.keeps_its_connections();
-        let idle = self.cores().is_some_and(|cores| cores < IDLE_CORE);
-        let stopped = idle && matches!(self.gave_way, Some(GaveWay::NotAccepted { .. }));
-        // It serves a sharp number, and keeps the others waiting while it has nothing to do.
-        let serves_fewer = idle
-            && self.server_lives()
-            && self.silent() > 0
-            && self.answered().is_some_and(|answered| answered > 0);
-        if line.is_none() && !refused && !stopped && !told && !serves_fewer {
+        if line.is_none() && !refused && !told {
             return None;
         }
         let mut reasons = vec![format!(
@@ -288,10 +337,42 @@ impl Evidence<'_> {
         }
         reasons.extend(self.how_answered());
         reasons.extend(self.instead());
-        if stopped || serves_fewer {
-            reasons.extend(self.waiting());
+        if line.is_none() && !told && self.said().is_none() {
+            reasons.extend(self.one_address());
         }
         reasons.extend(line.map(|line| format!("the server's log: {}", quoted(line))));
+        reasons.extend(self.not_short());
+        Some(reasons)
+    }
+
+    /// It serves a sharp number and leaves the others waiting, without a word, while it has nothing to do.
+    pub(super) fn stopped(&self) -> Finding {
+        let idle = self.cores().is_some_and(|cores| cores < IDLE_CORE);
+        let not_accepted = matches!(self.gave_way, Some(GaveWay::NotAccepted { .. }));
+        let serves_fewer =
+            self.silent() > 0 && self.answered().is_some_and(|answered| answered > 0);
+        if !idle
+            || !self.server_lives()
+            || !not_accepted && !serves_fewer
+            || self.went_on().is_some()
+        {
+            return None;
+        }
+        let mut reasons = vec![format!(
+            "it never had more than {} connections",
+            grouped(self.accepted_peak)
+        )];
+        reasons.extend(self.how_answered());
+        reasons.extend(self.waiting());
+        if let Some((open, _, _)) = self.fullest().filter(|(open, limit, _)| {
+            open.abs_diff(FD_SETSIZE) <= FEW_DESCRIPTORS && *limit > FD_SETSIZE + FEW_DESCRIPTORS
+        }) {
+            reasons.push(format!(
+                "it stopped at {} descriptors, where select(2) ends (FD_SETSIZE, {}): a larger RLIMIT_NOFILE does not help then",
+                grouped(open),
+                grouped(FD_SETSIZE)
+            ));
+        }
         reasons.extend(self.not_short());
         Some(reasons)
     }
@@ -321,6 +402,10 @@ impl Evidence<'_> {
 
     /// Handshakes were dropped because an accept queue was full.
     pub(super) fn listen_queue(&self) -> Finding {
+        if self.gave_way == Some(GaveWay::Lost) && !self.lost_in_ramp() {
+            // A handshake that was dropped and sent again explains no connection that ends later.
+            return None;
+        }
         let dropped = self.grown("ListenOverflows")?;
         let mut reasons = vec![format!(
             "the kernel dropped {} handshakes because the accept queue was full (ListenOverflows)",
@@ -355,6 +440,12 @@ impl Evidence<'_> {
             .rev()
             .map(|(_, text)| format!("it wrote: {}", quoted(text)))
             .collect();
-        Some(std::iter::once(how.clone()).chain(last).collect())
+        let mut reasons = vec![how.clone()];
+        reasons.extend(self.beyond_the_last_look());
+        if last.is_empty() {
+            reasons.push("it wrote nothing".to_owned());
+        }
+        reasons.extend(last);
+        Some(reasons)
     }
 }

@@ -27,15 +27,27 @@ pub(super) fn limit(
     let (kind, reasons) = kind(&evidence);
     // What is accepted and not answered is not served.
     let connections = match evidence.answered() {
-        Some(answered) if evidence.unanswered() > 0 => answered.min(evidence.accepted_peak),
+        Some(answered) if evidence.unanswered() > 0 && answered <= evidence.accepted_peak => {
+            answered
+        }
+        _ if matches!(kind, LimitKind::Memory | LimitKind::Ended) => evidence.accepted_at_the_end(),
         _ => evidence.accepted_peak,
     };
     let program = evidence.program();
     Some(LimitFinding {
         cure: cures::cure(kind, program, &evidence),
-        next: (kind != LimitKind::TargetReached)
-            .then(|| next::next(kind, connections, &evidence))
-            .flatten(),
+        // What a server that is gone, or each of whose connections is a process, would meet next is not known.
+        next: (!matches!(
+            kind,
+            LimitKind::TargetReached
+                | LimitKind::Ended
+                | LimitKind::Memory
+                | LimitKind::Threads
+                | LimitKind::IdleTimeout
+                | LimitKind::Deferred
+        ))
+        .then(|| next::next(kind, connections, &evidence))
+        .flatten(),
         kind,
         connections,
         answered: evidence.answered(),
@@ -75,7 +87,7 @@ type Look<'a> = fn(&Evidence<'a>) -> Finding;
 
 /// The kinds in the order in which they explain others: a server that was killed for memory loses its connections too.
 fn kind<'a>(evidence: &Evidence<'a>) -> (LimitKind, Vec<String>) {
-    let kinds: [(LimitKind, Look<'a>); 12] = [
+    let kinds: [(LimitKind, Look<'a>); 14] = [
         (LimitKind::Memory, Evidence::memory),
         (LimitKind::MachineMemory, Evidence::machine_memory),
         (LimitKind::Clients, Evidence::clients),
@@ -85,6 +97,8 @@ fn kind<'a>(evidence: &Evidence<'a>) -> (LimitKind, Vec<String>) {
         (LimitKind::Descriptors, Evidence::descriptors),
         (LimitKind::IdleTimeout, Evidence::idle_timeout),
         (LimitKind::OwnMaximum, Evidence::own_maximum),
+        (LimitKind::Deferred, Evidence::deferred),
+        (LimitKind::Stopped, Evidence::stopped),
         (LimitKind::Cpu, Evidence::cpu),
         (LimitKind::ListenQueue, Evidence::listen_queue),
         (LimitKind::Ended, Evidence::ended),
@@ -95,10 +109,7 @@ fn kind<'a>(evidence: &Evidence<'a>) -> (LimitKind, Vec<String>) {
         }
     }
     match evidence.gave_way {
-        Some(GaveWay::Nothing) => (
-            LimitKind::TargetReached,
-            vec!["every connection that was asked for was accepted and stayed".to_owned()],
-        ),
+        Some(GaveWay::Nothing) => (LimitKind::TargetReached, evidence.reached()),
         _ => (LimitKind::Unknown, evidence.what_was_seen()),
     }
 }

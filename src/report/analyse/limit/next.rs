@@ -49,10 +49,23 @@ impl Evidence<'_> {
         let room = limit
             .saturating_mul(takers)
             .saturating_sub(before.min(limit / 2));
+        // A proxy has two for each, and one that copies by splice(2) more.
+        let each = (of_connections as f64 / self.accepted_peak.max(1) as f64).max(1.0);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a quotient of counts
+        let connections = (room as f64 / each) as u64;
+        let processes = match takers {
+            1 => "the process that takes".to_owned(),
+            _ => format!("each of {takers} processes that take"),
+        };
+        let share = if each < 1.05 {
+            String::new()
+        } else {
+            format!(", {each:.1} for each connection")
+        };
         Some((
-            room,
+            connections,
             format!(
-                "descriptors ({} of RLIMIT_NOFILE in each of {takers} process(es) that take connections)",
+                "descriptors (RLIMIT_NOFILE is {} in {processes} connections{share})",
                 grouped(limit)
             ),
         ))
