@@ -1,5 +1,7 @@
 //! What is staged must come out: figures, verdicts, and the page that tells them.
 
+mod limit;
+mod limit_evidence;
 mod memory;
 mod server;
 mod verdict;

@@ -1,0 +1,105 @@
+//! What is no evidence of a limit, and which evidence explains the other: made-up recordings.
+
+use super::limit::{is, limit};
+use crate::domain::{GaveWay, WorkerId};
+use crate::report::model::LimitKind;
+use crate::report::test_recordings::trouble::{
+    CONNECTIONS, group, kernel_writes, loses, search, server_ends, unexplained, writes,
+};
+
+const KILLED: &str = "Memory cgroup out of memory: Killed process 101 (nginx) anon-rss:26380kB";
+
+#[test]
+fn a_single_connection_that_ended_explains_nothing() {
+    let words = ["1 connections ended", "its fullest process had", "cores"];
+    is(&unexplained(), LimitKind::Unknown, &words);
+}
+
+#[test]
+fn half_of_the_connections_gone_explain_nothing() {
+    let mut recording = search(GaveWay::Lost, 0);
+    loses(&mut recording, 13.0, 4000, CONNECTIONS / 2);
+    is(&recording, LimitKind::Unknown, &["4,000 connections ended"]);
+}
+
+/// A line that the server or the kernel wrote, and what it names.
+#[test]
+fn each_line_counts_from_the_ramp_on_and_none_before_it() {
+    for (line, kind) in [
+        ("24: Too many open files", LimitKind::Descriptors),
+        ("ERR max number of clients reached", LimitKind::OwnMaximum),
+        (
+            "512 worker_connections are not enough",
+            LimitKind::OwnMaximum,
+        ),
+        ("could not fork new process", LimitKind::Threads),
+    ] {
+        for (at, kind) in [(4.0, LimitKind::Unknown), (5.0, kind), (14.0, kind)] {
+            let mut recording = unexplained();
+            writes(&mut recording, at, line);
+            let found = limit(&recording);
+            assert_eq!(found.kind, kind, "{line} at {at} s: {:?}", found.evidence);
+        }
+    }
+    for (line, kind) in [
+        (KILLED, LimitKind::Memory),
+        (
+            "Out of memory: Killed process 8 (x)",
+            LimitKind::MachineMemory,
+        ),
+        ("nf_conntrack: table full, dropping", LimitKind::Conntrack),
+    ] {
+        for second in [6, 14] {
+            let mut recording = unexplained();
+            kernel_writes(&mut recording, second, line);
+            let found = limit(&recording);
+            assert_eq!(found.kind, kind, "{line} at {second} s");
+        }
+    }
+}
+
+#[test]
+fn a_group_that_was_full_long_before_names_nothing() {
+    let what = || GaveWay::NotAccepted { seconds: 5 };
+    let full_until = |last| {
+        let mut recording = search(what(), 2000);
+        group(&mut recording, |second| {
+            (if second <= last { 63 } else { 30 }, 0)
+        });
+        recording
+    };
+    is(
+        &full_until(10),
+        LimitKind::OwnMaximum,
+        &["6,000 connections"],
+    );
+    is(&full_until(11), LimitKind::Memory, &[]);
+    // A full group of a server that goes on accepting is a cache, as often as not.
+    let mut accepts = unexplained();
+    group(&mut accepts, |_| (63, 0));
+    is(&accepts, LimitKind::Unknown, &[]);
+    let mut another = search(what(), 2000);
+    group(&mut another, |_| (63, 0));
+    for sample in &mut another.samples {
+        sample.cgroups[0].worker = WorkerId::client(1);
+    }
+    is(&another, LimitKind::OwnMaximum, &[]);
+}
+
+#[test]
+fn a_kill_for_memory_explains_lost_connections_and_the_end() {
+    let how = "server was ended by signal 9".to_owned();
+    for what in [GaveWay::Lost, GaveWay::ServerGone { how }] {
+        let mut recording = search(what, 0);
+        loses(&mut recording, 13.0, CONNECTIONS, 0);
+        server_ends(&mut recording, 13.0);
+        writes(&mut recording, 13.0, "worker: too many connections");
+        let gone = recording.clone();
+        assert_ne!(limit(&gone).kind, LimitKind::Memory);
+        kernel_writes(&mut recording, 14, KILLED);
+        is(&recording, LimitKind::Memory, &[KILLED]);
+        let mut counted = gone;
+        group(&mut counted, |second| (60, u64::from(second > 12)));
+        is(&counted, LimitKind::Memory, &["killed 1 of its processes"]);
+    }
+}
