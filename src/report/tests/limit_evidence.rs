@@ -34,7 +34,7 @@ fn each_line_counts_from_the_ramp_on_and_none_before_it() {
         ),
         ("could not fork new process", LimitKind::Threads),
     ] {
-        for (at, kind) in [(4.0, LimitKind::Unknown), (5.0, kind), (14.0, kind)] {
+        for (at, kind) in [(4.8, LimitKind::Unknown), (5.0, kind), (14.0, kind)] {
             let mut recording = unexplained();
             writes(&mut recording, at, line);
             let found = limit(&recording);
@@ -49,13 +49,21 @@ fn each_line_counts_from_the_ramp_on_and_none_before_it() {
         ),
         ("nf_conntrack: table full, dropping", LimitKind::Conntrack),
     ] {
-        for second in [6, 14] {
+        // The sample of the ramp's beginning has what was written before it.
+        for (second, kind) in [(4, LimitKind::Unknown), (5, LimitKind::Unknown), (6, kind)] {
             let mut recording = unexplained();
             kernel_writes(&mut recording, second, line);
             let found = limit(&recording);
             assert_eq!(found.kind, kind, "{line} at {second} s");
         }
     }
+}
+
+#[test]
+fn a_kill_before_the_ramp_stopped_no_connection() {
+    let mut recording = unexplained();
+    group(&mut recording, |second| (40, u64::from(second >= 3)));
+    is(&recording, LimitKind::Unknown, &[]);
 }
 
 #[test]

@@ -125,9 +125,12 @@ impl<'a> Evidence<'a> {
             .collect()
     }
 
+    /// What the kernel wrote since the ramp began: a sample has what is new since the one before.
     pub(super) fn kernel_log(&self) -> impl Iterator<Item = &'a KernelMessage> {
+        let from = self.story.ramp().map_or(0.0, |(from, _)| from);
         self.samples
             .iter()
+            .filter(move |sample| sample.at_seconds > from)
             .filter_map(|sample| sample.kernel_log.present())
             .flatten()
     }
@@ -138,7 +141,7 @@ impl<'a> Evidence<'a> {
         self.story
             .output
             .iter()
-            .filter(|(at, _)| *at + 0.5 >= from)
+            .filter(|(at, _)| *at >= from)
             .map(|(_, text)| text.as_str())
             .find(|text| {
                 let text = text.to_lowercase();

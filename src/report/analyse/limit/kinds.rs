@@ -68,9 +68,9 @@ const FULL_CORE: f64 = 0.9;
 const IDLE_CORE: f64 = 0.5;
 
 impl Evidence<'_> {
-    /// The group's limit killed one of its processes.
+    /// The group's limit killed one of its processes since the ramp began.
     pub(super) fn memory(&self) -> Finding {
-        let groups = self.group(0.0);
+        let groups = self.group(self.story.began(Phase::Ramp)?);
         let kills = |group: &&CgroupSample| group.oom_kills.present().copied();
         let first = groups.first().and_then(kills).unwrap_or(0);
         let last = groups.iter().filter_map(kills).max().unwrap_or(0);
