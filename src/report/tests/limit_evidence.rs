@@ -1,7 +1,7 @@
 //! What is no evidence of a limit, and which evidence explains the other: made-up recordings.
 
 use super::limit::{is, limit};
-use crate::domain::{GaveWay, WorkerId};
+use crate::domain::{GaveWay, RunEvent, WorkerId};
 use crate::report::model::LimitKind;
 use crate::report::test_recordings::trouble::{
     CONNECTIONS, group, kernel_writes, loses, search, server_ends, unexplained, writes,
@@ -64,6 +64,21 @@ fn a_kill_before_the_ramp_stopped_no_connection() {
     let mut recording = unexplained();
     group(&mut recording, |second| (40, u64::from(second >= 3)));
     is(&recording, LimitKind::Unknown, &[]);
+}
+
+#[test]
+fn a_kill_in_another_group_is_not_the_servers() {
+    let mut recording = unexplained();
+    let line = "Memory cgroup out of memory: Killed process 812 (postgres) anon-rss:26380kB";
+    kernel_writes(&mut recording, 14, line);
+    is(&recording, LimitKind::Unknown, &[]);
+    for envelope in &mut recording.events {
+        if let RunEvent::Subject { facts } = &mut envelope.event {
+            facts.processes.clear();
+        }
+    }
+    // Whose it is cannot be told where no name is known.
+    is(&recording, LimitKind::Memory, &[line]);
 }
 
 #[test]

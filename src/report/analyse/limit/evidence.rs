@@ -135,6 +135,18 @@ impl<'a> Evidence<'a> {
             .flatten()
     }
 
+    /// Whether a line of the kernel names one of the server's processes: `Killed process 812 (nginx)`. Any may be meant where
+    /// their names are not known.
+    pub(super) fn is_of_its_processes(&self, message: &KernelMessage) -> bool {
+        let known = self.facts.map(|facts| &facts.processes);
+        known.is_none_or(|known| {
+            known.is_empty()
+                || known
+                    .iter()
+                    .any(|(_, name)| message.text.contains(&format!("({name})")))
+        })
+    }
+
     /// The first line of the server's own output that has one of these words, since the ramp began.
     pub(super) fn line_with(&self, words: &[&str]) -> Option<&'a str> {
         let from = self.story.began(Phase::Ramp)?;

@@ -3,7 +3,7 @@
 use super::Finding;
 use super::ages::Ages;
 use super::evidence::Evidence;
-use crate::domain::{Bytes, CgroupSample, ConnectFailure, GaveWay, Limit, Phase};
+use crate::domain::{Bytes, CgroupSample, ConnectFailure, GaveWay, KernelMessage, Limit, Phase};
 use crate::report::analyse::legible::quoted;
 use crate::report::analyse::server::tree;
 use crate::report::number::{bytes, grouped, seconds};
@@ -74,11 +74,9 @@ impl Evidence<'_> {
         let kills = |group: &&CgroupSample| group.oom_kills.present().copied();
         let first = groups.first().and_then(kills).unwrap_or(0);
         let last = groups.iter().filter_map(kills).max().unwrap_or(0);
-        let line = self.kernel_log().find(|message| {
-            let text = message.text.to_lowercase();
-            text.contains("killed process") && text.contains("memory cgroup")
-                || text.contains("memory cgroup out of memory")
-        });
+        let line = self
+            .kernel_log()
+            .find(|message| of_a_group(message) && self.is_of_its_processes(message));
         if last <= first && line.is_none() {
             return None;
         }
@@ -139,10 +137,8 @@ impl Evidence<'_> {
             )]);
         }
         let line = self.kernel_log().find(|message| {
-            message
-                .text
-                .to_lowercase()
-                .contains("out of memory: killed")
+            let text = message.text.to_lowercase();
+            text.contains("out of memory: killed") && !of_a_group(message)
         })?;
         Some(vec![format!("the kernel's log: {}", quoted(&line.text))])
     }
@@ -357,4 +353,12 @@ impl Evidence<'_> {
             .collect();
         Some(std::iter::once(how.clone()).chain(last).collect())
     }
+}
+
+/// Whether a line of the kernel is about a kill for the memory of a control group, whosoever it is.
+fn of_a_group(message: &KernelMessage) -> bool {
+    message
+        .text
+        .to_lowercase()
+        .contains("memory cgroup out of memory")
 }
