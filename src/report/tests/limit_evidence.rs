@@ -82,6 +82,15 @@ fn a_kill_in_another_group_is_not_the_servers() {
 }
 
 #[test]
+fn a_code_within_a_longer_word_is_not_that_code() {
+    for line in ["cannot OpenFile /var/cache/a", "using the MemFile backend"] {
+        let mut recording = unexplained();
+        writes(&mut recording, 14.0, line);
+        is(&recording, LimitKind::Unknown, &[]);
+    }
+}
+
+#[test]
 fn a_group_that_was_full_long_before_names_nothing() {
     let what = || GaveWay::NotAccepted { seconds: 5 };
     let full_until = |last| {

@@ -157,7 +157,7 @@ impl<'a> Evidence<'a> {
             .map(|(_, text)| text.as_str())
             .find(|text| {
                 let text = text.to_lowercase();
-                words.iter().any(|word| text.contains(word))
+                words.iter().any(|word| begins_in(&text, word))
             })
     }
 
@@ -289,6 +289,12 @@ impl<'a> Evidence<'a> {
         let (_, number) = self.story.marks.get(&mark)?;
         self.samples.iter().find(|sample| sample.number == *number)
     }
+}
+
+/// Whether `word` is in `text`, and not as the end of a longer one: `OpenFile` is no `ENFILE`.
+fn begins_in(text: &str, word: &str) -> bool {
+    text.match_indices(word)
+        .any(|(place, _)| !text[..place].ends_with(char::is_alphanumeric))
 }
 
 /// Connections that the clients have lost, adding up.
