@@ -135,3 +135,20 @@ fn a_kill_for_memory_explains_lost_connections_and_the_end() {
         is(&counted, LimitKind::Memory, &["killed 1 of its processes"]);
     }
 }
+
+/// Whoever watches sees lost connections or the end first, as it happens.
+#[test]
+fn a_server_that_ended_has_ended_though_its_connections_were_lost_first() {
+    let mut recording = search(GaveWay::Lost, 0);
+    loses(&mut recording, 13.0, CONNECTIONS, 0);
+    server_ends(&mut recording, 13.0);
+    is(&recording, LimitKind::Ended, &["was ended by signal 9"]);
+    recording
+        .events
+        .retain(|told| !matches!(told.event, RunEvent::GaveWay { .. }));
+    is(&recording, LimitKind::Ended, &["was ended by signal 9"]);
+    // After the connections were closed on purpose nothing is stopped any more.
+    let mut late = unexplained();
+    server_ends(&mut late, 27.0);
+    is(&late, LimitKind::Unknown, &["1 connections ended"]);
+}

@@ -261,7 +261,7 @@ impl<'a> Evidence<'a> {
     }
 
     pub(super) fn server_lives(&self) -> bool {
-        !self.story.has_died(WorkerId::SERVER)
+        self.story.server_died().is_none()
     }
 
     /// How much a counter of TCP grew from the beginning of the ramp to the drain, over all namespaces.
@@ -341,12 +341,8 @@ fn gave_way(
     if !failed.is_empty() {
         return Some((GaveWay::ConnectFailed, story.ramp().map(|(_, until)| until)));
     }
-    if story.has_died(WorkerId::SERVER) {
-        let how = story
-            .workers
-            .get(&WorkerId::SERVER)
-            .and_then(|worker| worker.died.clone())
-            .unwrap_or_default();
+    if let Some(how) = story.server_died() {
+        let how = how.to_owned();
         return Some((GaveWay::ServerGone { how }, Some(story.drain_began())));
     }
     if story.guard.is_some() {

@@ -337,10 +337,11 @@ impl Evidence<'_> {
         Some(reasons)
     }
 
-    /// It ended.
+    /// It ended, whether that or the loss of its connections was seen first.
     pub(super) fn ended(&self) -> Finding {
-        let Some(GaveWay::ServerGone { how }) = &self.gave_way else {
-            return None;
+        let how = match &self.gave_way {
+            Some(GaveWay::ServerGone { how }) => how,
+            _ => self.story.server_died()?,
         };
         let last: Vec<String> = self
             .story
@@ -351,7 +352,7 @@ impl Evidence<'_> {
             .rev()
             .map(|(_, text)| format!("it wrote: {}", quoted(text)))
             .collect();
-        Some(std::iter::once(how.clone()).chain(last).collect())
+        Some(std::iter::once(how.to_owned()).chain(last).collect())
     }
 }
 
