@@ -85,9 +85,18 @@ pub(in crate::report) fn loses(recording: &mut Recording, at: f64, count: u64, l
         ..Counters::default()
     };
     progress(recording, at, counters);
+    has_accepted(recording, at, left, 0);
+}
+
+/// The server has so many connections, and the others wait in its accept queue.
+pub(in crate::report) fn accepts(recording: &mut Recording, at: f64, accepted: u64) {
+    has_accepted(recording, at, accepted, CONNECTIONS - accepted);
+}
+
+fn has_accepted(recording: &mut Recording, at: f64, accepted: u64, waiting: u64) {
     let state = AcceptState {
-        accepted: left,
-        waiting: 0,
+        accepted,
+        waiting,
         half_open: 0,
         closed_by_client: 0,
         queues: Vec::new(),

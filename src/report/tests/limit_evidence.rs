@@ -4,7 +4,7 @@ use super::limit::{is, limit};
 use crate::domain::{GaveWay, RunEvent, WorkerId};
 use crate::report::model::LimitKind;
 use crate::report::test_recordings::trouble::{
-    CONNECTIONS, group, kernel_writes, loses, search, server_ends, unexplained, writes,
+    CONNECTIONS, accepts, group, kernel_writes, loses, search, server_ends, unexplained, writes,
 };
 
 const KILLED: &str = "Memory cgroup out of memory: Killed process 101 (nginx) anon-rss:26380kB";
@@ -151,4 +151,33 @@ fn a_server_that_ended_has_ended_though_its_connections_were_lost_first() {
     let mut late = unexplained();
     server_ends(&mut late, 27.0);
     is(&late, LimitKind::Unknown, &["1 connections ended"]);
+}
+
+/// The ramp to a target ends with the handshakes, which need no doing of the server.
+#[test]
+fn a_target_that_is_established_and_not_accepted_is_not_reached() {
+    let recording = search(GaveWay::Nothing, 2000);
+    let words = [
+        "never had more than 6,000",
+        "2,000 connections were established",
+    ];
+    is(&recording, LimitKind::OwnMaximum, &words);
+    // One that still accepts when connections are closed has met nothing yet.
+    let mut slow = search(GaveWay::Nothing, 2000);
+    accepts(&mut slow, 25.0, CONNECTIONS - 1000);
+    is(
+        &slow,
+        LimitKind::Unknown,
+        &["did not accept every", "1,000 connections were"],
+    );
+}
+
+#[test]
+fn a_target_whose_connections_end_afterwards_is_not_reached() {
+    let mut lost = search(GaveWay::Nothing, 0);
+    loses(&mut lost, 20.0, 4000, CONNECTIONS / 2);
+    is(&lost, LimitKind::Unknown, &["4,000 connections ended"]);
+    let mut ended = search(GaveWay::Nothing, 0);
+    server_ends(&mut ended, 20.0);
+    is(&ended, LimitKind::Ended, &["was ended by signal 9"]);
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    Bytes, CgroupSample, ConnectFailure, GaveWay, KernelMessage, Limit, LossReason, Mark, Phase,
-    RunSummary, Sample, SubjectFacts, WorkerId,
+    Bytes, CgroupSample, ConnCount, ConnectFailure, GaveWay, KernelMessage, Limit, LossReason,
+    Mark, Phase, RunSummary, Sample, SubjectFacts, WorkerId,
 };
 use crate::record::Recording;
 use crate::report::number::grouped;
@@ -324,16 +324,18 @@ fn failed(story: &Story, drain: f64) -> BTreeMap<ConnectFailure, u64> {
     failed
 }
 
-/// What gave way, as the ramp saw it; of a run that did not look for it what comes first: connections that ended, that could
-/// not be opened, that were not accepted.
+/// What gave way, as the ramp saw it. Of a run that did not look for it, and of a ramp in which nothing did, what comes first:
+/// connections that ended, that could not be opened, that were not answered, that were not accepted.
 fn gave_way(
     story: &Story,
     summary: &RunSummary,
     lost: &[(f64, u64)],
     failed: &BTreeMap<ConnectFailure, u64>,
 ) -> Option<(GaveWay, Option<f64>)> {
-    if let Some((at, what, _, _)) = &story.gave_way {
-        return Some((what.clone(), Some(*at)));
+    let seen = story.gave_way.as_ref();
+    let seen = seen.map(|(at, what, _, _)| (what.clone(), Some(*at)));
+    if matches!(&seen, Some((what, _)) if *what != GaveWay::Nothing) {
+        return seen;
     }
     if let Some((at, _)) = lost.first() {
         return Some((GaveWay::Lost, Some(*at)));
@@ -341,18 +343,25 @@ fn gave_way(
     if !failed.is_empty() {
         return Some((GaveWay::ConnectFailed, story.ramp().map(|(_, until)| until)));
     }
+    let drain = story.drain_began();
+    let mut counters = story
+        .clients()
+        .filter_map(|worker| story.counters_at(worker, drain));
+    if counters.any(|counters| counters.unanswered > ConnCount::ZERO) {
+        return Some((GaveWay::NotAnswered, story.ramp().map(|(_, until)| until)));
+    }
     if let Some(how) = story.server_died() {
         let how = how.to_owned();
-        return Some((GaveWay::ServerGone { how }, Some(story.drain_began())));
+        return Some((GaveWay::ServerGone { how }, Some(drain)));
     }
     if story.guard.is_some() {
         return Some((GaveWay::Nothing, story.ramp().map(|(_, until)| until)));
     }
-    let state = story.accepting_at(story.drain_began())?;
-    (state.accepted < summary.target.count() && story.peak() >= summary.target).then(|| {
-        (
-            GaveWay::NotAccepted { seconds: 0 },
-            story.ramp().map(|(_, until)| until),
-        )
-    })
+    let state = story.accepting_at(drain);
+    let waits = state.is_some_and(|state| state.accepted < summary.target.count());
+    if waits && story.peak() >= summary.target {
+        let what = GaveWay::NotAccepted { seconds: 0 };
+        return Some((what, story.ramp().map(|(_, until)| until)));
+    }
+    seen
 }

@@ -265,7 +265,9 @@ impl Evidence<'_> {
             && self.server_lives()
             && self.keeps_its_connections();
         let idle = self.cores().is_some_and(|cores| cores < IDLE_CORE);
-        let stopped = idle && matches!(self.gave_way, Some(GaveWay::NotAccepted { .. }));
+        let stopped = idle
+            && matches!(self.gave_way, Some(GaveWay::NotAccepted { .. }))
+            && self.accepts_no_more();
         // It serves a sharp number, and keeps the others waiting while it has nothing to do.
         let serves_fewer = idle
             && self.server_lives()
@@ -296,6 +298,13 @@ impl Evidence<'_> {
     fn keeps_its_connections(&self) -> bool {
         let last = self.story.accepting_at(self.story.drain_began());
         last.is_some_and(|state| state.accepted as f64 >= self.accepted_peak as f64 * KEPT)
+    }
+
+    /// Whether it took nothing out of its accept queue any more, until connections were closed.
+    fn accepts_no_more(&self) -> bool {
+        let until = self.story.drain_began();
+        let accepted = |at| self.story.accepting_at(at).map(|state| state.accepted);
+        accepted(until - AROUND) >= accepted(until)
     }
 
     /// It used a whole core and did not keep up.
