@@ -4,7 +4,8 @@ use super::limit::{is, limit};
 use crate::domain::{GaveWay, RunEvent, WorkerId};
 use crate::report::model::LimitKind;
 use crate::report::test_recordings::trouble::{
-    CONNECTIONS, accepts, group, kernel_writes, loses, search, server_ends, unexplained, writes,
+    CONNECTIONS, accepts, counter, group, kernel_writes, loses, processes, search, server_ends,
+    unexplained, writes,
 };
 
 const KILLED: &str = "Memory cgroup out of memory: Killed process 101 (nginx) anon-rss:26380kB";
@@ -151,6 +152,22 @@ fn a_server_that_ended_has_ended_though_its_connections_were_lost_first() {
     let mut late = unexplained();
     server_ends(&mut late, 27.0);
     is(&late, LimitKind::Unknown, &["1 connections ended"]);
+}
+
+#[test]
+fn what_stopped_nothing_is_no_limit() {
+    let mut recording = search(GaveWay::Nothing, 0);
+    counter(&mut recording, "ListenOverflows", |second| second * 10);
+    writes(
+        &mut recording,
+        8.0,
+        "the maximum number of connections is 9000",
+    );
+    processes(&mut recording, |_, tree| {
+        let fullest = tree.fullest.as_mut().expect("it is staged");
+        fullest.open = 19_999;
+    });
+    is(&recording, LimitKind::TargetReached, &[]);
 }
 
 /// The ramp to a target ends with the handshakes, which need no doing of the server.

@@ -75,6 +75,11 @@ type Look<'a> = fn(&Evidence<'a>) -> Finding;
 
 /// The kinds in the order in which they explain others: a server that was killed for memory loses its connections too.
 fn kind<'a>(evidence: &Evidence<'a>) -> (LimitKind, Vec<String>) {
+    // What was met on the way and stopped nothing is no limit.
+    if evidence.gave_way == Some(GaveWay::Nothing) && evidence.story.guard.is_none() {
+        let why = "every connection that was asked for was accepted and stayed";
+        return (LimitKind::TargetReached, vec![why.to_owned()]);
+    }
     let kinds: [(LimitKind, Look<'a>); 12] = [
         (LimitKind::Memory, Evidence::memory),
         (LimitKind::MachineMemory, Evidence::machine_memory),
@@ -94,13 +99,7 @@ fn kind<'a>(evidence: &Evidence<'a>) -> (LimitKind, Vec<String>) {
             return (kind, reasons);
         }
     }
-    match evidence.gave_way {
-        Some(GaveWay::Nothing) => (
-            LimitKind::TargetReached,
-            vec!["every connection that was asked for was accepted and stayed".to_owned()],
-        ),
-        _ => (LimitKind::Unknown, evidence.what_was_seen()),
-    }
+    (LimitKind::Unknown, evidence.what_was_seen())
 }
 
 /// Whether the run came as far as opening connections.
