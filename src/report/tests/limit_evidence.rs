@@ -5,7 +5,7 @@ use crate::domain::{GaveWay, RunEvent, WorkerId};
 use crate::report::model::LimitKind;
 use crate::report::test_recordings::trouble::{
     CONNECTIONS, accepts, counter, group, kernel_writes, loses, processes, search, server_ends,
-    unexplained, writes,
+    tell_loss, unexplained, writes,
 };
 
 const KILLED: &str = "Memory cgroup out of memory: Killed process 101 (nginx) anon-rss:26380kB";
@@ -152,6 +152,16 @@ fn a_server_that_ended_has_ended_though_its_connections_were_lost_first() {
     let mut late = unexplained();
     server_ends(&mut late, 27.0);
     is(&late, LimitKind::Unknown, &["1 connections ended"]);
+}
+
+/// A maximum is a number beyond which something was refused: here all that were asked for were accepted.
+#[test]
+fn connections_that_end_after_all_were_accepted_met_no_maximum() {
+    let mut recording = search(GaveWay::Lost, 0);
+    loses(&mut recording, 13.0, 400, CONNECTIONS - 400);
+    is(&recording, LimitKind::Unknown, &["400 connections ended"]);
+    tell_loss(&mut recording, 13.0, 1, "too many, go away");
+    is(&recording, LimitKind::OwnMaximum, &["too many, go away"]);
 }
 
 #[test]

@@ -259,7 +259,9 @@ impl Evidence<'_> {
         let line = self.line_with(&ENOUGH);
         let said = self.said();
         let told = self.answer_says_enough(&ENOUGH);
-        let many = self.lost_count() >= FEWEST_REFUSED.max(self.accepted_peak / 100);
+        // What ends after all were served is beyond no number.
+        let many = self.served() < self.summary.target.count()
+            && self.lost_count() >= FEWEST_REFUSED.max(self.accepted_peak / 100);
         let refused = self.lost_count() > 0
             && (many || said.is_some())
             && self.server_lives()

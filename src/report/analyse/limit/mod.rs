@@ -25,11 +25,7 @@ pub(super) fn limit(
     summary.subject()?;
     let evidence = Evidence::gather(recording, story, samples)?;
     let (kind, reasons) = kind(&evidence);
-    // What is accepted and not answered is not served.
-    let connections = match evidence.answered() {
-        Some(answered) if evidence.unanswered() > 0 => answered.min(evidence.accepted_peak),
-        _ => evidence.accepted_peak,
-    };
+    let connections = evidence.served();
     let program = evidence.program();
     Some(LimitFinding {
         cure: cures::cure(kind, program, &evidence),
