@@ -3,6 +3,8 @@
 use super::limit::{is, limit};
 use crate::domain::{GaveWay, RunEvent, WorkerId};
 use crate::report::model::LimitKind;
+use crate::report::test_recordings::Staged;
+use crate::report::test_recordings::subject::of_subject;
 use crate::report::test_recordings::trouble::{
     CONNECTIONS, accepts, counter, group, kernel_writes, loses, processes, search, server_ends,
     tell_loss, unexplained, writes,
@@ -162,6 +164,34 @@ fn connections_that_end_after_all_were_accepted_met_no_maximum() {
     is(&recording, LimitKind::Unknown, &["400 connections ended"]);
     tell_loss(&mut recording, 13.0, 1, "too many, go away");
     is(&recording, LimitKind::OwnMaximum, &["too many, go away"]);
+}
+
+/// A process that ends takes those along that it has. They are taken for the oldest, which are all of one age where they are
+/// few.
+#[test]
+fn a_few_connections_that_end_at_once_met_no_timeout() {
+    let mut recording = search(GaveWay::Lost, 0);
+    loses(&mut recording, 20.0, 400, CONNECTIONS - 400);
+    is(&recording, LimitKind::Unknown, &["400 connections ended"]);
+    // Where they go on ending in their order, and where none is left, it is a timeout.
+    let mut all = Staged::good(400).recording();
+    of_subject(&mut all, 0);
+    tell_loss(&mut all, 12.0, 400, "");
+    is(
+        &all,
+        LimitKind::IdleTimeout,
+        &["400 connections ended at nearly"],
+    );
+    let mut some = search(GaveWay::Nothing, 0);
+    for second in 1..=4 {
+        let left = CONNECTIONS - second * 1000;
+        loses(&mut some, 20.0 + second as f64, 1000, left);
+    }
+    is(
+        &some,
+        LimitKind::IdleTimeout,
+        &["4,000 connections ended at nearly"],
+    );
 }
 
 #[test]
