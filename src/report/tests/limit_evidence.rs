@@ -238,3 +238,11 @@ fn a_target_whose_connections_end_afterwards_is_not_reached() {
     server_ends(&mut ended, 20.0);
     is(&ended, LimitKind::Ended, &["was ended by signal 9"]);
 }
+
+#[test]
+fn a_counter_whose_beginning_is_not_known_has_not_grown() {
+    let mut recording = unexplained();
+    counter(&mut recording, "ListenOverflows", |_| 100);
+    recording.samples.retain(|sample| sample.number != 5);
+    is(&recording, LimitKind::Unknown, &[]);
+}

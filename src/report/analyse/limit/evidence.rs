@@ -264,7 +264,8 @@ impl<'a> Evidence<'a> {
         self.story.server_died().is_none()
     }
 
-    /// How much a counter of TCP grew from the beginning of the ramp to the drain, over all namespaces.
+    /// How much a counter of TCP grew from the beginning of the ramp to the drain, over all namespaces; not known without the
+    /// sample of the beginning.
     pub(super) fn grown(&self, name: &str) -> Option<u64> {
         let drain = self.story.drain_began();
         let value = |sample: &Sample| -> u64 {
@@ -275,7 +276,7 @@ impl<'a> Evidence<'a> {
                 .filter_map(|tcp| tcp.counters.get(name))
                 .sum()
         };
-        let base = self.mark(Mark::RampStart).map_or(0, value);
+        let base = value(self.mark(Mark::RampStart)?);
         let most = self
             .samples
             .iter()
