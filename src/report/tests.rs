@@ -2,6 +2,7 @@
 
 mod limit;
 mod limit_evidence;
+mod limit_maximum;
 mod memory;
 mod server;
 mod verdict;

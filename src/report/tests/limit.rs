@@ -1,20 +1,20 @@
 //! Each kind of limit on a made-up recording: a server that accepts what comes, and then one thing that stops it.
 
-use crate::domain::{ConnCount, ConnectFailure, GaveWay, Limit, RunEvent};
+use crate::domain::{ConnectFailure, GaveWay, Limit};
 use crate::record::Recording;
 use crate::report::analyse;
 use crate::report::model::{LimitFinding, LimitKind};
 use crate::report::test_recordings::subject::of_subject;
 use crate::report::test_recordings::trouble::{
-    CONNECTIONS, RAMP_ENDS, counter, fails, group, kernel_writes, loses, processes, search,
-    searches, server_ends, tell_loss, unexplained, writes,
+    CONNECTIONS, RAMP_ENDS, counter, fails, group, kernel_writes, processes, search, searches,
+    server_ends, tell_loss, unexplained, writes,
 };
 use crate::report::test_recordings::{Staged, Until};
 
 /// Connections that wait where a server accepts no more.
-const WAITING: u64 = 2000;
+pub(super) const WAITING: u64 = 2000;
 /// A server that accepts no more.
-const NOT_ACCEPTED: GaveWay = GaveWay::NotAccepted { seconds: 5 };
+pub(super) const NOT_ACCEPTED: GaveWay = GaveWay::NotAccepted { seconds: 5 };
 
 pub(super) fn limit(recording: &Recording) -> LimitFinding {
     analyse(recording).limit.expect("a limit is looked for")
@@ -46,6 +46,7 @@ fn where_every_connection_stays_the_target_is_reached() {
 fn a_limit_is_told_of_other_servers_alone() {
     let mut ours = Staged::good(CONNECTIONS).recording();
     searches(&mut ours);
+    tell_loss(&mut ours, 20.0, 3, "");
     assert_eq!(analyse(&ours).limit, None);
 }
 
@@ -103,108 +104,6 @@ fn a_line_of_its_log_names_descriptors() {
         is(&recording, LimitKind::Descriptors, &words);
         assert!(limit(&recording).cure.contains("worker_rlimit_nofile"));
     }
-}
-
-#[test]
-fn a_server_that_takes_no_more_and_lacks_nothing_has_its_own_maximum() {
-    let mut recording = search(NOT_ACCEPTED, WAITING);
-    let stopped = [
-        "never had more than 6,000 connections",
-        "2,000 connections were established and waited",
-        "0.02 cores",
-    ];
-    is(&recording, LimitKind::OwnMaximum, &stopped);
-    let line = "Proxy front reached its configured maximum connections";
-    writes(&mut recording, 14.0, line);
-    is(&recording, LimitKind::OwnMaximum, &stopped);
-    is(&recording, LimitKind::OwnMaximum, &[line]);
-}
-
-#[test]
-fn a_server_that_takes_no_more_and_uses_a_core_lacks_processor_time() {
-    let mut recording = search(NOT_ACCEPTED, WAITING);
-    processes(&mut recording, |second, tree| {
-        tree.cpu_seconds = second as f64;
-    });
-    let words = ["1.00 cores", "2,000 connections were established"];
-    is(&recording, LimitKind::Cpu, &words);
-    processes(&mut recording, |second, tree| {
-        tree.cpu_seconds = second as f64 * 0.7;
-    });
-    is(&recording, LimitKind::Unknown, &["0.70 cores"]);
-}
-
-#[test]
-fn a_server_that_says_why_it_closes_has_its_own_maximum() {
-    const SAYS: &str = "-ERR max number of clients reached\r\n";
-    let refuses = |says: &str| {
-        let mut recording = search(GaveWay::Lost, 0);
-        loses(&mut recording, 12.0, 2, CONNECTIONS - 3);
-        tell_loss(&mut recording, 12.0, 1, says);
-        recording
-    };
-    is(
-        &refuses(SAYS),
-        LimitKind::OwnMaximum,
-        &[
-            "3 connections ended: closed by the peer (FIN) (3)",
-            "said before it closed them: `-ERR max number of clients reached`",
-        ],
-    );
-    is(&refuses(""), LimitKind::Unknown, &["3 connections ended"]);
-}
-
-/// 6,000 of 8,000 stay, and the others are closed as soon as they are there.
-fn refuses_without_a_word() -> Recording {
-    const MOST: u64 = 6000;
-    let mut recording = search(GaveWay::Lost, 0);
-    for envelope in &mut recording.events {
-        match &mut envelope.event {
-            RunEvent::Progress { counters, .. } => {
-                counters.established = counters.established.min(ConnCount::new(MOST));
-            }
-            RunEvent::Accepting { state } => state.accepted = state.accepted.min(MOST),
-            _ => {}
-        }
-    }
-    for at in [12.0, 13.0] {
-        tell_loss(&mut recording, at, 1000, "");
-    }
-    recording
-}
-
-#[test]
-fn a_server_that_closes_what_comes_beyond_a_number_has_its_own_maximum() {
-    let words = ["more than 6,000 connections", "2,000 connections ended"];
-    is(&refuses_without_a_word(), LimitKind::OwnMaximum, &words);
-}
-
-#[test]
-fn a_server_that_ends_and_refused_nothing_before_has_no_maximum() {
-    let mut recording = refuses_without_a_word();
-    server_ends(&mut recording, 20.0);
-    assert_ne!(limit(&recording).kind, LimitKind::OwnMaximum);
-}
-
-/// Opened at 1,000 a second, and ended so 10 s later, also when none were opened any more.
-#[test]
-fn connections_that_end_at_the_same_age_met_a_timeout() {
-    let mut recording = search(GaveWay::Nothing, 0);
-    for second in 1..=8 {
-        let left = CONNECTIONS - second * 1000;
-        loses(&mut recording, 15.0 + second as f64, 1000, left);
-    }
-    let words = ["8,000 connections ended at nearly the same age: half of them at 10 s"];
-    is(&recording, LimitKind::IdleTimeout, &words);
-    assert!(limit(&recording).cure.contains("client_header_timeout"));
-}
-
-/// The same number, but all at once.
-#[test]
-fn connections_that_end_at_all_ages_met_no_timeout() {
-    let mut recording = search(GaveWay::Lost, 0);
-    loses(&mut recording, 20.0, 4000, CONNECTIONS / 2);
-    is(&recording, LimitKind::Unknown, &["4,000 connections ended"]);
 }
 
 #[test]

@@ -3,11 +3,9 @@
 use super::limit::{is, limit};
 use crate::domain::{GaveWay, RunEvent, WorkerId};
 use crate::report::model::LimitKind;
-use crate::report::test_recordings::Staged;
-use crate::report::test_recordings::subject::of_subject;
 use crate::report::test_recordings::trouble::{
     CONNECTIONS, accepts, counter, group, kernel_writes, loses, processes, search, server_ends,
-    tell_loss, unexplained, writes,
+    unexplained, writes,
 };
 
 const KILLED: &str = "Memory cgroup out of memory: Killed process 101 (nginx) anon-rss:26380kB";
@@ -156,44 +154,6 @@ fn a_server_that_ended_has_ended_though_its_connections_were_lost_first() {
     is(&late, LimitKind::Unknown, &["1 connections ended"]);
 }
 
-/// A maximum is a number beyond which something was refused: here all that were asked for were accepted.
-#[test]
-fn connections_that_end_after_all_were_accepted_met_no_maximum() {
-    let mut recording = search(GaveWay::Lost, 0);
-    loses(&mut recording, 13.0, 400, CONNECTIONS - 400);
-    is(&recording, LimitKind::Unknown, &["400 connections ended"]);
-    tell_loss(&mut recording, 13.0, 1, "too many, go away");
-    is(&recording, LimitKind::OwnMaximum, &["too many, go away"]);
-}
-
-/// A process that ends takes those along that it has. They are taken for the oldest, which are all of one age where they are
-/// few.
-#[test]
-fn a_few_connections_that_end_at_once_met_no_timeout() {
-    let mut recording = search(GaveWay::Lost, 0);
-    loses(&mut recording, 20.0, 400, CONNECTIONS - 400);
-    is(&recording, LimitKind::Unknown, &["400 connections ended"]);
-    // Where they go on ending in their order, and where none is left, it is a timeout.
-    let mut all = Staged::good(400).recording();
-    of_subject(&mut all, 0);
-    tell_loss(&mut all, 12.0, 400, "");
-    is(
-        &all,
-        LimitKind::IdleTimeout,
-        &["400 connections ended at nearly"],
-    );
-    let mut some = search(GaveWay::Nothing, 0);
-    for second in 1..=4 {
-        let left = CONNECTIONS - second * 1000;
-        loses(&mut some, 20.0 + second as f64, 1000, left);
-    }
-    is(
-        &some,
-        LimitKind::IdleTimeout,
-        &["4,000 connections ended at nearly"],
-    );
-}
-
 #[test]
 fn what_stopped_nothing_is_no_limit() {
     let mut recording = search(GaveWay::Nothing, 0);
@@ -245,4 +205,17 @@ fn a_counter_whose_beginning_is_not_known_has_not_grown() {
     counter(&mut recording, "ListenOverflows", |_| 100);
     recording.samples.retain(|sample| sample.number != 5);
     is(&recording, LimitKind::Unknown, &[]);
+}
+
+#[test]
+fn the_servers_own_word_explains_a_busy_core_and_a_full_queue() {
+    let mut recording = search(GaveWay::NotAccepted { seconds: 5 }, 2000);
+    counter(&mut recording, "ListenOverflows", |second| second * 10);
+    is(&recording, LimitKind::OwnMaximum, &["0.02 cores"]);
+    processes(&mut recording, |second, tree| {
+        tree.cpu_seconds = second as f64;
+    });
+    is(&recording, LimitKind::Cpu, &["1.00 cores"]);
+    writes(&mut recording, 13.0, "FATAL: too many clients already");
+    is(&recording, LimitKind::OwnMaximum, &["too many clients"]);
 }
