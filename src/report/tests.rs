@@ -1,6 +1,7 @@
 //! What is staged must come out: figures, verdicts, and the page that tells them.
 
 mod limit;
+mod limit_answers;
 mod limit_evidence;
 mod limit_maximum;
 mod memory;
