@@ -28,7 +28,7 @@ pub enum GaveWay {
     NotAnswered,
     /// The server took no more out of its accept queue for this long.
     NotAccepted {
-        /// Seconds.
+        /// Seconds; none where nobody looked for it, and some were left in the end.
         seconds: u32,
     },
     /// The server ended.
@@ -46,6 +46,9 @@ impl fmt::Display for GaveWay {
             Self::Lost => out.write_str("connections that were open have ended"),
             Self::NotAnswered => {
                 out.write_str("connections were not answered as the protocol expects")
+            }
+            Self::NotAccepted { seconds: 0 } => {
+                out.write_str("the server did not accept every connection")
             }
             Self::NotAccepted { seconds } => {
                 write!(out, "the server accepted no connection for {seconds} s")

@@ -1,5 +1,9 @@
 //! What is staged must come out: figures, verdicts, and the page that tells them.
 
+mod limit;
+mod limit_answers;
+mod limit_evidence;
+mod limit_maximum;
 mod memory;
 mod server;
 mod verdict;

@@ -8,11 +8,10 @@ use super::event::{Live, Progress};
 use super::guard::{Guard, Stopped};
 use super::interrupt::Interrupt;
 use super::log::Log;
-use super::workers::{Milestone, Worker};
+use super::workers::{Milestone, Worker, describe_exit};
 use crate::control::{Command, Event, PANICKED, same_version};
 use crate::domain::{
     ConnCount, ConnRate, GaveWay, Mark, Phase, PhaseTime, RemainingOnLoss, RunEvent, WorkerId,
-    exit_text,
 };
 use crate::observe::Observer;
 use crate::plan::Plan;
@@ -481,25 +480,4 @@ impl<'a> Conductor<'a> {
                 .map(|until| until.saturating_duration_since(now).as_secs_f64()),
         }
     }
-}
-
-fn describe_exit(
-    who: WorkerId,
-    report: &ExitReport,
-    fatal: Option<&str>,
-    panicked: Option<&str>,
-    watches: bool,
-) -> String {
-    if let Some(panicked) = panicked {
-        return format!("{who} panicked: {panicked}");
-    }
-    let how = exit_text(report.code, report.signal, report.oom_killed);
-    // The worker of a server that is not the lab's own ends by itself when that server is gone, and says how.
-    if let Some(error) = fatal.filter(|_| watches) {
-        return error.to_owned();
-    }
-    fatal.map_or_else(
-        || format!("{who} {how}"),
-        |error| format!("{who} {how}: {error}"),
-    )
 }

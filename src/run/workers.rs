@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::control::{Command, Event};
 use crate::domain::{
-    AcceptState, ConnCount, Counters, SubjectFacts, VerifyReport, WorkerId, WorkerSpec,
+    AcceptState, ConnCount, Counters, SubjectFacts, VerifyReport, WorkerId, WorkerSpec, exit_text,
 };
 use crate::provision::{ExitReport, Remote, WorkerHandle};
 
@@ -147,4 +147,25 @@ impl Worker {
             | Event::Warning { .. } => {}
         }
     }
+}
+
+pub(super) fn describe_exit(
+    who: WorkerId,
+    report: &ExitReport,
+    fatal: Option<&str>,
+    panicked: Option<&str>,
+    watches: bool,
+) -> String {
+    if let Some(panicked) = panicked {
+        return format!("{who} panicked: {panicked}");
+    }
+    let how = exit_text(report.code, report.signal, report.oom_killed);
+    // The worker of a server that is not the lab's own ends by itself when that server is gone, and says how.
+    if let Some(error) = fatal.filter(|_| watches) {
+        return error.to_owned();
+    }
+    fatal.map_or_else(
+        || format!("{who} {how}"),
+        |error| format!("{who} {how}: {error}"),
+    )
 }

@@ -18,6 +18,8 @@ pub(super) struct WorkerStory {
     pub(super) progress: Vec<(f64, Counters)>,
     /// How it ended, when it ended though nobody had asked it to.
     pub(super) died: Option<String>,
+    /// When that was.
+    pub(super) died_at: Option<f64>,
 }
 
 /// The guard's word.
@@ -227,6 +229,7 @@ impl Story {
         let how = exit_text(code, signal, oom_killed);
         let story = self.workers.entry(worker).or_default();
         story.died = Some(format!("{worker} {how} at {at:.1} s"));
+        story.died_at = Some(at);
         // What a dead worker held is gone, though nobody is left to say so.
         if let Some((_, last)) = story.progress.last().cloned() {
             let gone = Counters {
@@ -251,6 +254,13 @@ impl Story {
     pub(super) fn has_died(&self, worker: WorkerId) -> bool {
         let known = self.workers.get(&worker);
         known.is_some_and(|story| story.died.is_some())
+    }
+
+    /// How the server ended before connections were closed on purpose, where it did.
+    pub(super) fn server_died(&self) -> Option<&str> {
+        let server = self.workers.get(&WorkerId::SERVER)?;
+        let early = server.died_at? <= self.drain_began();
+        server.died.as_deref().filter(|_| early)
     }
 
     /// Connections that the clients held at `at`.

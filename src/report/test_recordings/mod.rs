@@ -3,6 +3,7 @@
 
 mod machine;
 pub(super) mod subject;
+pub(super) mod trouble;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;

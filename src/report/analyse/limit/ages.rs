@@ -11,6 +11,10 @@ pub(super) struct Ages {
     pub(super) high: f64,
     /// How many ended.
     pub(super) lost: u64,
+    /// Whether nearly none was left.
+    all: bool,
+    /// Seconds within which most of them ended.
+    ended_within: f64,
 }
 
 /// Ages that differ by less than this share of the median, or by less than [`SAME_SECONDS`], are the same.
@@ -22,6 +26,9 @@ const SAME_SECONDS: f64 = 1.5;
 /// An idle connection that is younger was refused rather than timed out.
 const YOUNGEST: f64 = 2.0;
 
+/// A share of all connections of which nearly none is missing.
+const NEARLY_ALL: f64 = 0.9;
+
 /// Fewer connections show no pattern.
 const FEWEST: u64 = 10;
 
@@ -32,12 +39,13 @@ impl Ages {
         if all == 0 {
             return None;
         }
-        let age = |share: f64| {
+        let moment = |curve, share: f64| {
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a share of a count
             let number = ((all as f64 * share) as u64).max(1);
-            let born = when(opened, number)?;
-            Some((when(lost, number)? - born).max(0.0))
+            when(curve, number)
         };
+        let age = |share| Some((moment(lost, share)? - moment(opened, share)?).max(0.0));
+        let most = opened.iter().map(|(_, count)| *count).max()?;
         // The first that ended may be the oldest, or the youngest.
         let (early, late) = (age(0.1)?, age(0.9)?);
         Some(Self {
@@ -45,15 +53,19 @@ impl Ages {
             low: early.min(late),
             high: early.max(late),
             lost: all,
+            all: all as f64 >= most as f64 * NEARLY_ALL,
+            ended_within: moment(lost, 0.9)? - moment(lost, 0.1)?,
         })
     }
 
-    /// Whether all had nearly the same age, and an age that a timeout has.
+    /// Whether all had nearly the same age, and an age that a timeout has. Some of many that ended at once are
+    /// as old as any: only a timeout goes on, or leaves none.
     pub(super) fn are_of_a_timeout(&self) -> bool {
         let spread = self.high - self.low;
         self.lost >= FEWEST
             && self.median >= YOUNGEST
             && spread <= (self.median * SAME_SHARE).max(SAME_SECONDS)
+            && (self.all || self.ended_within > SAME_SECONDS)
     }
 }
 

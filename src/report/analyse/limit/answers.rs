@@ -20,6 +20,14 @@ impl Evidence<'_> {
         self.greeted(|counters| counters.unanswered)
     }
 
+    /// Connections that it served at most: what is accepted and not answered is not served.
+    pub(super) fn served(&self) -> u64 {
+        match self.answered() {
+            Some(answered) if self.unanswered() > 0 => answered.min(self.accepted_peak),
+            _ => self.accepted_peak,
+        }
+    }
+
     fn greeted(&self, count: fn(&Counters) -> ConnCount) -> u64 {
         let drain = self.story.drain_began();
         self.story

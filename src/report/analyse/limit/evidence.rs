@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    Bytes, CgroupSample, ConnectFailure, GaveWay, KernelMessage, Limit, LossReason, Mark, Phase,
-    RunSummary, Sample, SubjectFacts, WorkerId, WorkerSpec,
+    Bytes, CgroupSample, ConnCount, ConnectFailure, GaveWay, KernelMessage, Limit, LossReason,
+    Mark, Phase, RunSummary, Sample, SubjectFacts, WorkerId, WorkerSpec,
 };
 use crate::record::Recording;
 use crate::report::number::{grouped, whole};
@@ -125,16 +125,31 @@ impl<'a> Evidence<'a> {
             .collect()
     }
 
+    /// What the kernel wrote since the ramp began: a sample has what is new since the one before.
     pub(super) fn kernel_log(&self) -> impl Iterator<Item = &'a KernelMessage> {
+        let from = self.story.ramp().map_or(0.0, |(from, _)| from);
         self.samples
             .iter()
+            .filter(move |sample| sample.at_seconds > from)
             .filter_map(|sample| sample.kernel_log.present())
             .flatten()
     }
 
+    /// Whether a line of the kernel names one of the server's processes: `Killed process 812 (nginx)`. Any may be meant where
+    /// their names are not known.
+    pub(super) fn is_of_its_processes(&self, message: &KernelMessage) -> bool {
+        let known = self.facts.map(|facts| &facts.processes);
+        known.is_none_or(|known| {
+            known.is_empty()
+                || known
+                    .iter()
+                    .any(|(_, name)| message.text.contains(&format!("({name})")))
+        })
+    }
+
     /// The first line of the server's own output that has one of these words, since the ramp began.
     pub(super) fn line_with(&self, words: &[&str]) -> Option<&'a str> {
-        self.line_where(|text| words.iter().any(|word| text.contains(word)))
+        self.line_where(|text| words.iter().any(|word| begins_in(text, word)))
     }
 
     /// The first of these lines, in small letters, that is such a one.
@@ -143,7 +158,7 @@ impl<'a> Evidence<'a> {
         self.story
             .output
             .iter()
-            .filter(|(at, _)| *at + 0.5 >= from)
+            .filter(|(at, _)| *at >= from)
             .map(|(_, text)| text.as_str())
             .find(|text| is(&text.to_lowercase()))
     }
@@ -345,10 +360,11 @@ impl<'a> Evidence<'a> {
     }
 
     pub(super) fn server_lives(&self) -> bool {
-        !self.story.has_died(WorkerId::SERVER)
+        self.story.server_died().is_none()
     }
 
-    /// How much a counter of TCP grew from the beginning of the ramp to the drain, over all namespaces.
+    /// How much a counter of TCP grew from the beginning of the ramp to the drain, over all namespaces; not known without the
+    /// sample of the beginning.
     pub(super) fn grown(&self, name: &str) -> Option<u64> {
         let drain = self.story.drain_began();
         let value = |sample: &Sample| -> u64 {
@@ -359,7 +375,7 @@ impl<'a> Evidence<'a> {
                 .filter_map(|tcp| tcp.counters.get(name))
                 .sum()
         };
-        let base = self.mark(Mark::RampStart).map_or(0, value);
+        let base = value(self.mark(Mark::RampStart)?);
         let most = self
             .samples
             .iter()
@@ -373,6 +389,12 @@ impl<'a> Evidence<'a> {
         let (_, number) = self.story.marks.get(&mark)?;
         self.samples.iter().find(|sample| sample.number == *number)
     }
+}
+
+/// Whether `word` is in `text`, and not as the end of a longer one: `OpenFile` is no `ENFILE`.
+fn begins_in(text: &str, word: &str) -> bool {
+    text.match_indices(word)
+        .any(|(place, _)| !text[..place].ends_with(char::is_alphanumeric))
 }
 
 /// Connections that the clients have lost, adding up.
@@ -402,16 +424,18 @@ fn failed(story: &Story, drain: f64) -> BTreeMap<ConnectFailure, u64> {
     failed
 }
 
-/// What gave way, as the ramp saw it; of a run that did not look for it what comes first: connections that ended, that could
-/// not be opened, that were not accepted.
+/// What gave way, as the ramp saw it. Of a run that did not look for it, and of a ramp in which nothing did, what comes first:
+/// connections that ended, that could not be opened, that were not answered, that were not accepted.
 fn gave_way(
     story: &Story,
     summary: &RunSummary,
     lost: &[(f64, u64)],
     failed: &BTreeMap<ConnectFailure, u64>,
 ) -> Option<(GaveWay, Option<f64>)> {
-    if let Some((at, what, _, _)) = &story.gave_way {
-        return Some((what.clone(), Some(*at)));
+    let seen = story.gave_way.as_ref();
+    let seen = seen.map(|(at, what, _, _)| (what.clone(), Some(*at)));
+    if matches!(&seen, Some((what, _)) if *what != GaveWay::Nothing) {
+        return seen;
     }
     if let Some((at, _)) = lost.first() {
         return Some((GaveWay::Lost, Some(*at)));
@@ -419,22 +443,25 @@ fn gave_way(
     if !failed.is_empty() {
         return Some((GaveWay::ConnectFailed, story.ramp().map(|(_, until)| until)));
     }
-    if story.has_died(WorkerId::SERVER) {
-        let how = story
-            .workers
-            .get(&WorkerId::SERVER)
-            .and_then(|worker| worker.died.clone())
-            .unwrap_or_default();
-        return Some((GaveWay::ServerGone { how }, Some(story.drain_began())));
+    let drain = story.drain_began();
+    let mut counters = story
+        .clients()
+        .filter_map(|worker| story.counters_at(worker, drain));
+    if counters.any(|counters| counters.unanswered > ConnCount::ZERO) {
+        return Some((GaveWay::NotAnswered, story.ramp().map(|(_, until)| until)));
+    }
+    if let Some(how) = story.server_died() {
+        let how = how.to_owned();
+        return Some((GaveWay::ServerGone { how }, Some(drain)));
     }
     if story.guard.is_some() {
         return Some((GaveWay::Nothing, story.ramp().map(|(_, until)| until)));
     }
-    let state = story.accepting_at(story.drain_began())?;
-    (state.accepted < summary.target.count() && story.peak() >= summary.target).then(|| {
-        (
-            GaveWay::NotAccepted { seconds: 0 },
-            story.ramp().map(|(_, until)| until),
-        )
-    })
+    let state = story.accepting_at(drain);
+    let waits = state.is_some_and(|state| state.accepted < summary.target.count());
+    if waits && story.peak() >= summary.target {
+        let what = GaveWay::NotAccepted { seconds: 0 };
+        return Some((what, story.ramp().map(|(_, until)| until)));
+    }
+    seen
 }

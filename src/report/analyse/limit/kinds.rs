@@ -3,7 +3,7 @@
 use super::Finding;
 use super::ages::Ages;
 use super::evidence::Evidence;
-use crate::domain::{Bytes, CgroupSample, ConnectFailure, GaveWay, Limit, Phase};
+use crate::domain::{Bytes, CgroupSample, ConnectFailure, GaveWay, KernelMessage, Limit, Phase};
 use crate::report::analyse::legible::quoted;
 use crate::report::analyse::server::tree;
 use crate::report::number::{bytes, grouped, seconds};
@@ -85,17 +85,15 @@ const FULL_CORE: f64 = 0.9;
 const IDLE_CORE: f64 = 0.5;
 
 impl Evidence<'_> {
-    /// The group's limit killed one of its processes.
+    /// The group's limit killed one of its processes since the ramp began.
     pub(super) fn memory(&self) -> Finding {
-        let groups = self.group(0.0);
+        let groups = self.group(self.story.began(Phase::Ramp)?);
         let kills = |group: &&CgroupSample| group.oom_kills.present().copied();
         let first = groups.first().and_then(kills).unwrap_or(0);
         let last = groups.iter().filter_map(kills).max().unwrap_or(0);
-        let line = self.kernel_log().find(|message| {
-            let text = message.text.to_lowercase();
-            text.contains("killed process") && text.contains("memory cgroup")
-                || text.contains("memory cgroup out of memory")
-        });
+        let line = self
+            .kernel_log()
+            .find(|message| of_a_group(message) && self.is_of_its_processes(message));
         if last <= first && line.is_none() {
             return None;
         }
@@ -157,10 +155,8 @@ impl Evidence<'_> {
             )]);
         }
         let line = self.kernel_log().find(|message| {
-            message
-                .text
-                .to_lowercase()
-                .contains("out of memory: killed")
+            let text = message.text.to_lowercase();
+            text.contains("out of memory: killed") && !of_a_group(message)
         })?;
         Some(vec![format!("the kernel's log: {}", quoted(&line.text))])
     }
@@ -315,11 +311,13 @@ impl Evidence<'_> {
         let line = self.line_with(&ENOUGH);
         let said = self.said();
         let told = self.answer_says_enough(&ENOUGH);
-        let many = self.lost_count() >= FEWEST_REFUSED.max(self.accepted_peak / 100);
         if self.answered() == Some(0) {
             // It serves nobody: that is no number.
             return None;
         }
+        // What ends after all were served is beyond no number.
+        let many = self.served() < self.summary.target.count()
+            && self.lost_count() >= FEWEST_REFUSED.max(self.accepted_peak / 100);
         let refused = self.lost_count() > 0
             && (many || said.is_some())
             && self.server_lives()
@@ -340,6 +338,7 @@ impl Evidence<'_> {
         if line.is_none() && !told && self.said().is_none() {
             reasons.extend(self.one_address());
         }
+        reasons.extend(self.waiting());
         reasons.extend(line.map(|line| format!("the server's log: {}", quoted(line))));
         reasons.extend(self.not_short());
         Some(reasons)
@@ -348,7 +347,8 @@ impl Evidence<'_> {
     /// It serves a sharp number and leaves the others waiting, without a word, while it has nothing to do.
     pub(super) fn stopped(&self) -> Finding {
         let idle = self.cores().is_some_and(|cores| cores < IDLE_CORE);
-        let not_accepted = matches!(self.gave_way, Some(GaveWay::NotAccepted { .. }));
+        let not_accepted =
+            matches!(self.gave_way, Some(GaveWay::NotAccepted { .. })) && self.accepts_no_more();
         let serves_fewer =
             self.silent() > 0 && self.answered().is_some_and(|answered| answered > 0);
         if !idle
@@ -381,6 +381,13 @@ impl Evidence<'_> {
     fn keeps_its_connections(&self) -> bool {
         let last = self.story.accepting_at(self.story.drain_began());
         last.is_some_and(|state| state.accepted as f64 >= self.accepted_peak as f64 * KEPT)
+    }
+
+    /// Whether it took nothing out of its accept queue any more, until connections were closed.
+    fn accepts_no_more(&self) -> bool {
+        let until = self.story.drain_began();
+        let accepted = |at| self.story.accepting_at(at).map(|state| state.accepted);
+        accepted(until - AROUND) >= accepted(until)
     }
 
     /// It used a whole core and did not keep up.
@@ -426,10 +433,11 @@ impl Evidence<'_> {
         Some(reasons)
     }
 
-    /// It ended.
+    /// It ended, whether that or the loss of its connections was seen first.
     pub(super) fn ended(&self) -> Finding {
-        let Some(GaveWay::ServerGone { how }) = &self.gave_way else {
-            return None;
+        let how = match &self.gave_way {
+            Some(GaveWay::ServerGone { how }) => how,
+            _ => self.story.server_died()?,
         };
         let last: Vec<String> = self
             .story
@@ -440,7 +448,7 @@ impl Evidence<'_> {
             .rev()
             .map(|(_, text)| format!("it wrote: {}", quoted(text)))
             .collect();
-        let mut reasons = vec![how.clone()];
+        let mut reasons = vec![how.to_owned()];
         reasons.extend(self.beyond_the_last_look());
         if last.is_empty() {
             reasons.push("it wrote nothing".to_owned());
@@ -448,4 +456,12 @@ impl Evidence<'_> {
         reasons.extend(last);
         Some(reasons)
     }
+}
+
+/// Whether a line of the kernel is about a kill for the memory of a control group, whosoever it is.
+fn of_a_group(message: &KernelMessage) -> bool {
+    message
+        .text
+        .to_lowercase()
+        .contains("memory cgroup out of memory")
 }

@@ -25,13 +25,10 @@ pub(super) fn limit(
     summary.subject()?;
     let evidence = Evidence::gather(recording, story, samples)?;
     let (kind, reasons) = kind(&evidence);
-    // What is accepted and not answered is not served.
-    let connections = match evidence.answered() {
-        Some(answered) if evidence.unanswered() > 0 && answered <= evidence.accepted_peak => {
-            answered
-        }
-        _ if matches!(kind, LimitKind::Memory | LimitKind::Ended) => evidence.accepted_at_the_end(),
-        _ => evidence.accepted_peak,
+    let connections = match kind {
+        // What was lost between two looks counts too.
+        LimitKind::Memory | LimitKind::Ended => evidence.accepted_at_the_end(),
+        _ => evidence.served(),
     };
     let program = evidence.program();
     Some(LimitFinding {
@@ -87,6 +84,10 @@ type Look<'a> = fn(&Evidence<'a>) -> Finding;
 
 /// The kinds in the order in which they explain others: a server that was killed for memory loses its connections too.
 fn kind<'a>(evidence: &Evidence<'a>) -> (LimitKind, Vec<String>) {
+    // What was met on the way and stopped nothing is no limit.
+    if evidence.gave_way == Some(GaveWay::Nothing) && evidence.story.guard.is_none() {
+        return (LimitKind::TargetReached, evidence.reached());
+    }
     let kinds: [(LimitKind, Look<'a>); 14] = [
         (LimitKind::Memory, Evidence::memory),
         (LimitKind::MachineMemory, Evidence::machine_memory),
@@ -108,10 +109,7 @@ fn kind<'a>(evidence: &Evidence<'a>) -> (LimitKind, Vec<String>) {
             return (kind, reasons);
         }
     }
-    match evidence.gave_way {
-        Some(GaveWay::Nothing) => (LimitKind::TargetReached, evidence.reached()),
-        _ => (LimitKind::Unknown, evidence.what_was_seen()),
-    }
+    (LimitKind::Unknown, evidence.what_was_seen())
 }
 
 /// Whether the run came as far as opening connections.
