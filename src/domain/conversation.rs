@@ -43,6 +43,16 @@ impl Conversation {
         !matches!(self, Self::Tcp)
     }
 
+    /// Whether more than one exchange can be had on a connection. A script that sends nothing awaits a greeting, which comes
+    /// once.
+    #[must_use]
+    pub fn repeats(&self) -> bool {
+        match self {
+            Self::Tcp | Self::Echo | Self::Http(_) => true,
+            Self::Script(script) => script.sends(),
+        }
+    }
+
     /// Whether it is the echo, which is not written where it goes without saying.
     #[must_use]
     pub const fn is_echo(&self) -> bool {
@@ -246,6 +256,14 @@ impl ScriptStep {
 }
 
 impl Script {
+    /// Whether each exchange sends something.
+    #[must_use]
+    pub fn sends(&self) -> bool {
+        self.steps
+            .iter()
+            .any(|step| matches!(step, ScriptStep::Send(_)))
+    }
+
     /// Checks the number of steps.
     ///
     /// # Errors

@@ -17,6 +17,8 @@ pub struct Scripted {
     first: u16,
     timeout: Duration,
     names_ends: bool,
+    /// Nothing is sent: what comes behind the greeting belongs to a conversation that is not had.
+    greeting: bool,
 }
 
 /// How far a script has come.
@@ -42,6 +44,7 @@ impl Scripted {
             names_ends: steps
                 .iter()
                 .any(|step| matches!(step, ScriptStep::Send(text) if Template::names_source(text))),
+            greeting: !steps.iter().any(|step| matches!(step, ScriptStep::Send(_))),
             first: u16::try_from(script.open.len()).unwrap_or(u16::MAX),
             steps,
             timeout,
@@ -178,7 +181,7 @@ impl Protocol for Scripted {
             state.came = 0;
             state.passing = false;
             if self.speak(state, out) == Step::Done {
-                return if bytes.is_empty() {
+                return if bytes.is_empty() || self.greeting {
                     Step::Done
                 } else {
                     Step::Failed(Mistake::Wrong(LossReason::Excess))
@@ -282,6 +285,16 @@ mod tests {
             assert_eq!(step, verdict, "{expectation} {answer}");
             assert_eq!(sent, b"PING\r\n");
         }
+    }
+
+    #[test]
+    fn what_comes_behind_a_greeting_is_not_looked_at() {
+        let answer = b"SSH-2.0-x\r\n\0\0\x01";
+        let greeting = scripted(&[], &[expect("SSH-")]);
+        assert_eq!(talk(&greeting, NEW, &[answer]).0, Step::Done);
+        let asked = scripted(&[], &[send("x"), expect("SSH-")]);
+        let excess = Step::Failed(Mistake::Wrong(LossReason::Excess));
+        assert_eq!(talk(&asked, NEW, &[answer]).0, excess);
     }
 
     #[test]

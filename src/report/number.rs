@@ -7,6 +7,15 @@ pub(super) fn grouped(number: u64) -> String {
     ConnCount::new(number).to_string()
 }
 
+/// `1 process`, `3 processes`.
+pub(super) fn counted_of(number: u64, one: &str, several: &str) -> String {
+    format!(
+        "{} {}",
+        grouped(number),
+        if number == 1 { one } else { several }
+    )
+}
+
 /// A figure without decimals, grouped, its sign kept: `-1,234`.
 pub(super) fn whole(number: f64) -> String {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // rounded, and made positive

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::headline::{headline, of_search};
 use super::model::{LimitKind, Moment, Report, ServerDetail};
-use super::number::{bytes, bytes_each, figure, grouped, micros, seconds, whole};
+use super::number::{bytes, bytes_each, counted_of, figure, grouped, micros, seconds, whole};
 use crate::domain::Reading;
 
 /// Doubts shown on the terminal; the report has all.
@@ -234,15 +234,6 @@ fn server_rows(server: &ServerDetail) -> Vec<(&'static str, String)> {
         ));
     }
     rows
-}
-
-/// `1 process`, `3 processes`.
-fn counted_of(number: u64, one: &str, several: &str) -> String {
-    format!(
-        "{} {}",
-        grouped(number),
-        if number == 1 { one } else { several }
-    )
 }
 
 /// Where it was, what was bounded, what to doubt.

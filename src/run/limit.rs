@@ -36,7 +36,12 @@ impl Conductor<'_> {
             .min()
             .unwrap_or(0);
         let paced = self.plan.planned_rate().is_none();
-        self.watch = Some(Watch::new(limit, paced));
+        let mut watch = Watch::new(limit, paced);
+        if self.plan.limit.is_some() {
+            // Bounded from the first connection on: a burst would hide at which number something gave way.
+            watch.pace.search(0.0);
+        }
+        self.watch = Some(watch);
         self.tell_pace();
     }
 

@@ -94,7 +94,12 @@ pub(super) fn resolve(raw: RawScenario, name: &str) -> Result<Scenario, Vec<Cont
             Some(RawNetwork::Link) => NetworkRequest::Only(NetworkDriver::Link),
             Some(RawNetwork::Macvlan) => NetworkRequest::Only(NetworkDriver::Macvlan),
         },
-        verify: if answers { verify } else { VerifyShare::None },
+        // A greeting that has been read in the ramp does not come again.
+        verify: if answers && (protocol.repeats() || !ramp.speak) {
+            verify
+        } else {
+            VerifyShare::None
+        },
         protocol,
         verify_rate: match &raw.verify {
             Some(RawVerify::Paced(paced)) => paced.rate.as_ref().and_then(|rate| rate.0),

@@ -42,7 +42,10 @@ impl<'a> Greeter<'a> {
         if self.waiting.is_empty() {
             self.due = now + WITHIN;
         }
-        self.waiting.push(socket);
+        // A connection that ended before it said anything has left its number to this one.
+        if !self.waiting.contains(&socket) {
+            self.waiting.push(socket);
+        }
         // The number may have been that of a connection that is lost.
         self.pasts.set(connections.place(socket), Past::New);
     }

@@ -12,7 +12,7 @@ const KILLED: &str = "Memory cgroup out of memory: Killed process 101 (nginx) an
 
 #[test]
 fn a_single_connection_that_ended_explains_nothing() {
-    let words = ["1 connections ended", "its fullest process had", "cores"];
+    let words = ["1 connection ended", "its fullest process had", "cores"];
     is(&unexplained(), LimitKind::Unknown, &words);
 }
 
@@ -147,7 +147,7 @@ fn a_server_that_ended_has_ended_though_its_connections_were_lost_first() {
     // After the connections were closed on purpose nothing is stopped any more.
     let mut late = unexplained();
     server_ends(&mut late, 27.0);
-    is(&late, LimitKind::Unknown, &["1 connections ended"]);
+    is(&late, LimitKind::Unknown, &["1 connection ended"]);
 }
 
 #[test]

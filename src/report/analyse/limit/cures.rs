@@ -21,7 +21,7 @@ const KNOWN: [Words; 9] = [
         program: "nginx",
         maximum: "worker_connections, of each of worker_processes: a worker that has less than a sixteenth of them free closes idle connections, and a request that is passed on takes one more",
         timeout: "client_header_timeout for a connection that has sent nothing, keepalive_timeout after a request",
-        descriptors: "worker_rlimit_nofile",
+        descriptors: "worker_rlimit_nofile, and RLIMIT_NOFILE of the process (ulimit -n, LimitNOFILE=) where it is lower",
     },
     Words {
         program: "haproxy",
@@ -45,7 +45,7 @@ const KNOWN: [Words; 9] = [
         program: "memcached",
         maximum: "-c",
         timeout: "-o idle_timeout",
-        descriptors: "-c: memcached lowers its own RLIMIT_NOFILE to fit it",
+        descriptors: "-c, to which memcached fits its own RLIMIT_NOFILE",
     },
     Words {
         program: "mosquitto",
@@ -84,6 +84,9 @@ pub(super) fn cure(kind: LimitKind, program: Option<&str>, evidence: &Evidence<'
         LimitKind::TargetReached => "none is needed; ask for more with -n".to_owned(),
         LimitKind::Descriptors => {
             let raise = words.map_or("RLIMIT_NOFILE of the process", |words| words.descriptors);
+            if !raise.starts_with("RLIMIT_NOFILE") {
+                return format!("raise {raise}");
+            }
             format!(
                 "raise {raise}: ulimit -n, LimitNOFILE= of a systemd unit, --ulimit nofile of a container; `limits: {{nofile: …}}` or --set server.limits.nofile here"
             )

@@ -7,7 +7,7 @@ use crate::domain::{
     Mark, Phase, RunSummary, Sample, SubjectFacts, WorkerId, WorkerSpec,
 };
 use crate::record::Recording;
-use crate::report::number::{grouped, whole};
+use crate::report::number::{counted_of, grouped, whole};
 
 use super::ramped;
 use crate::report::analyse::legible::quoted;
@@ -284,8 +284,8 @@ impl<'a> Evidence<'a> {
             })
             .collect();
         format!(
-            "{} connections ended: {}",
-            grouped(self.lost_count()),
+            "{} ended: {}",
+            counted_of(self.lost_count(), "connection", "connections"),
             named.join(", ")
         )
     }

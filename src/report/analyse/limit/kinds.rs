@@ -6,7 +6,7 @@ use super::evidence::Evidence;
 use crate::domain::{Bytes, CgroupSample, ConnectFailure, GaveWay, KernelMessage, Limit, Phase};
 use crate::report::analyse::legible::quoted;
 use crate::report::analyse::server::tree;
-use crate::report::number::{bytes, grouped, seconds};
+use crate::report::number::{bytes, counted_of, grouped, seconds};
 
 /// Descriptors that may be left in a table that is full: a server keeps some for what it needs beside connections.
 const FEW_DESCRIPTORS: u64 = 8;
@@ -217,10 +217,10 @@ impl Evidence<'_> {
         reasons.extend(line.map(|line| format!("the server's log: {}", quoted(line))));
         if let Some(tree) = tree {
             reasons.push(format!(
-                "it had {} threads in {} processes, and {} connections",
-                grouped(tree.threads),
-                grouped(tree.processes),
-                grouped(self.accepted_peak)
+                "it had {} in {}, and {}",
+                counted_of(tree.threads, "thread", "threads"),
+                counted_of(tree.processes, "process", "processes"),
+                counted_of(self.accepted_peak, "connection", "connections")
             ));
         }
         Some(reasons)
