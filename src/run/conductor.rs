@@ -384,7 +384,8 @@ impl<'a> Conductor<'a> {
         } else {
             (self.tell)(Progress::Warning(how.clone()));
             if from.is_server() && self.plan.limit.is_some() && self.phase >= Phase::Ramp {
-                self.gave_way(GaveWay::ServerGone { how: how.clone() });
+                let how = fatal.map_or_else(|| how.clone(), |(error, _)| error);
+                self.gave_way(GaveWay::ServerGone { how });
             }
             self.stop.get_or_insert(Stop::WorkerGone(how));
         }
@@ -474,9 +475,10 @@ fn describe_exit(
     if let Some(panicked) = panicked {
         return format!("{who} panicked: {panicked}");
     }
+    // A worker that says why it ends says more than its code, which could be taken for that of the server it looks after.
+    if let Some(error) = fatal {
+        return format!("{who}: {error}");
+    }
     let how = exit_text(report.code, report.signal, report.oom_killed);
-    fatal.map_or_else(
-        || format!("{who} {how}"),
-        |error| format!("{who} {how}: {error}"),
-    )
+    format!("{who} {how}")
 }

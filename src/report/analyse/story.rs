@@ -176,7 +176,7 @@ impl Story {
                     .get_or_insert_with(|| (signal.clone(), *phase));
             }
             RunEvent::Warning { text } => self.warnings.push(text.clone()),
-            RunEvent::Failed { error, hint } => self.failed.push((error.clone(), hint.clone())),
+            RunEvent::Failed { error, hint } => self.failed(error, hint.as_deref()),
             RunEvent::Leftover { what } => self.leftovers.push(what.clone()),
             RunEvent::Ended { verdict } => self.ended = Some(*verdict),
         }
@@ -212,6 +212,22 @@ impl Story {
             .next()
     }
 
+    /// A worker says why it ends, and then the run does.
+    fn failed(&mut self, error: &str, hint: Option<&str>) {
+        let known = |(known, _): &(String, Option<String>)| error.ends_with(known.as_str());
+        if !self.failed.iter().any(known) {
+            self.failed
+                .push((error.to_owned(), hint.map(str::to_owned)));
+        }
+    }
+
+    /// What a worker said of its end.
+    pub(super) fn why_it_ended(&self, worker: WorkerId) -> Option<&str> {
+        let name = format!("{worker}: ");
+        let mut failed = self.failed.iter();
+        failed.find_map(|(error, _)| error.strip_prefix(name.as_str()))
+    }
+
     fn died(
         &mut self,
         at: f64,
@@ -220,7 +236,11 @@ impl Story {
         signal: Option<i32>,
         oom_killed: Option<bool>,
     ) {
-        let how = exit_text(code, signal, oom_killed);
+        // Its code says nothing to somebody who knows why it ended.
+        let how = match self.why_it_ended(worker) {
+            Some(_) => "ended".to_owned(),
+            None => exit_text(code, signal, oom_killed),
+        };
         let story = self.workers.entry(worker).or_default();
         story.died = Some(format!("{worker} {how} at {at:.1} s"));
         // What a dead worker held is gone, though nobody is left to say so.

@@ -329,7 +329,7 @@ fn must_be_here(address: SocketAddrV4) -> Result<(), SubjectError> {
 }
 
 fn gone(how: &str, last_lines: &[String]) -> SubjectError {
-    let error = SubjectError::new(format!("the server is gone: {how}"));
+    let error = SubjectError::new(how);
     match last_lines {
         [] => error,
         lines => error.with_hint(format!("its last lines: {}", lines.join(" | "))),
