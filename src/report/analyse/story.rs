@@ -17,7 +17,13 @@ pub(super) struct WorkerStory {
     pub(super) progress: Vec<(f64, Counters)>,
     /// How it ended, when it ended though nobody had asked it to.
     pub(super) died: Option<String>,
+    /// When that was.
+    died_at: Option<f64>,
 }
+
+/// Seconds after the first of its connections ended within which the end of a server is noticed: a look at its listeners
+/// that has to be sure takes longest.
+pub(super) const END_IS_SEEN_WITHIN: f64 = 3.0;
 
 /// The guard's word.
 #[derive(Debug, Clone)]
@@ -243,6 +249,7 @@ impl Story {
         };
         let story = self.workers.entry(worker).or_default();
         story.died = Some(format!("{worker} {how} at {at:.1} s"));
+        story.died_at = Some(at);
         // What a dead worker held is gone, though nobody is left to say so.
         if let Some((_, last)) = story.progress.last().cloned() {
             let gone = Counters {
@@ -251,6 +258,20 @@ impl Story {
                 ..last
             };
             self.progress(at, worker, &gone, None);
+        }
+        if worker.is_server() {
+            self.forget_what_its_end_took(at);
+        }
+    }
+
+    /// Sockets of a server go before its process does, and a look in between says nothing of how far it had accepted.
+    fn forget_what_its_end_took(&mut self, at: f64) {
+        let known = &mut self.accepting;
+        let recent = known.partition_point(|(when, _)| when + END_IS_SEEN_WITHIN < at);
+        let states = known.iter().skip(recent.saturating_sub(1));
+        let most = states.map(|(_, state)| state.accepted).max();
+        while known.last().map(|(_, last)| last.accepted) < most {
+            known.pop();
         }
     }
 
@@ -267,6 +288,11 @@ impl Story {
     pub(super) fn has_died(&self, worker: WorkerId) -> bool {
         let known = self.workers.get(&worker);
         known.is_some_and(|story| story.died.is_some())
+    }
+
+    /// When a worker ended though nobody had asked it to.
+    pub(super) fn death(&self, worker: WorkerId) -> Option<f64> {
+        self.workers.get(&worker)?.died_at
     }
 
     /// Connections that the clients held at `at`.
