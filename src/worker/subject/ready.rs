@@ -94,7 +94,7 @@ fn not_listening(spec: &SubjectSpec, server: &Server, missing: &[SocketAddrV4]) 
     };
     let elsewhere = server.root().map(listens_at).unwrap_or_default();
     let background = match server {
-        Server::Started(program) if program.went_into_background() => {
+        Server::Started(program) if program.left_processes().is_some() => {
             "; it went into the background, and its processes run"
         }
         _ => "",
@@ -120,7 +120,7 @@ fn not_listening(spec: &SubjectSpec, server: &Server, missing: &[SocketAddrV4]) 
     }
 }
 
-fn listed(addresses: &[SocketAddrV4]) -> String {
+pub(super) fn listed(addresses: &[SocketAddrV4]) -> String {
     let texts: Vec<String> = addresses.iter().take(4).map(ToString::to_string).collect();
     let more = addresses.len().saturating_sub(texts.len());
     if more == 0 {
