@@ -338,3 +338,17 @@ fn a_server_that_ends_is_not_taken_for_one_with_a_timeout() {
         "once, and not as a code of the lab's own process"
     );
 }
+
+/// Other memory came free while the connections took theirs.
+#[test]
+fn no_machine_is_sized_by_connections_that_cost_nothing() {
+    let mut recording = recording(0);
+    let first = recording.samples[0].slabs.clone();
+    for sample in &mut recording.samples {
+        sample.slabs = first.clone();
+    }
+    let report = analyse(&recording);
+    let sizing = report.server.expect("a subject").sizing;
+    let gap = sizing.gap().expect("a gap");
+    assert!(gap.contains("came out as nothing"), "{gap}");
+}
