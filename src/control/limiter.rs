@@ -9,6 +9,9 @@ const BURST: f64 = 1_000.0;
 /// Lines a second that are told for as long as the server writes.
 const PER_SECOND: f64 = 100.0;
 
+/// Bytes that count as a line: long ones fill a disk as many short ones do.
+const BYTES_AS_A_LINE: f64 = 100.0;
+
 /// Time between two messages on how many lines were left out.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
@@ -39,9 +42,10 @@ impl LineLimiter {
         let passed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.filled = now;
         self.tokens = (self.tokens + passed * PER_SECOND).min(BURST);
-        let may = self.tokens >= 1.0;
+        let cost = (line.len() as f64 / BYTES_AS_A_LINE).max(1.0);
+        let may = self.tokens >= cost;
         if may {
-            self.tokens -= 1.0;
+            self.tokens -= cost;
         } else {
             self.left_out += 1;
         }
@@ -80,5 +84,19 @@ mod tests {
         assert!((1_990..=2_001).contains(&told), "{told}");
         assert_eq!(left_out + limiter.left_out + told, 100_000);
         assert!(left_out > 80_000, "{left_out}");
+    }
+
+    #[test]
+    fn long_lines_are_bounded_by_their_bytes() {
+        let begin = Instant::now();
+        let mut limiter = LineLimiter::new(begin);
+        let mut told = 0;
+        // 40 MB in 10 s.
+        for line in 0..20_000_u64 {
+            let now = begin + Duration::from_micros(line * 500);
+            let lines = limiter.lines(now, "x".repeat(2_000));
+            told += lines.iter().map(String::len).sum::<usize>();
+        }
+        assert!((190_000..210_000).contains(&told), "{told}");
     }
 }

@@ -1,6 +1,7 @@
 //! The memory control group of a server that a run starts: made for it, removed after it. What the server uses is charged
 //! to it, and its limit binds the server and nothing of the lab.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -23,6 +24,9 @@ const TRY_EVERY: Duration = Duration::from_millis(20);
 
 /// What a journal calls it.
 pub(super) const KIND: &str = "cgroup";
+
+/// The file of a group that takes processes and lists them.
+const PROCESSES: &str = "cgroup.procs";
 
 /// What the name of such a group begins with; the name of the run follows.
 const PREFIX: &str = "c1m-";
@@ -83,17 +87,37 @@ impl Group {
 
     /// The file that takes processes.
     fn processes(&self) -> String {
-        self.directory.join("cgroup.procs").display().to_string()
+        self.directory.join(PROCESSES).display().to_string()
     }
 
-    /// Removes it, as soon as it is empty.
+    /// Ends the processes in it: they are those of the server, and nobody looks after it any more.
+    fn end_processes(&self) {
+        let listed = || -> BTreeSet<u32> {
+            let text = fs::read_to_string(self.directory.join(PROCESSES)).unwrap_or_default();
+            text.lines().filter_map(|line| line.parse().ok()).collect()
+        };
+        let open = |pid| Some((pid, ProcessHandle::open(pid).ok()?));
+        let opened: Vec<(u32, ProcessHandle)> = listed().into_iter().filter_map(open).collect();
+        // A number that is listed still is of the process that was opened, and not of a later one elsewhere.
+        let still = listed();
+        for (_, process) in opened.iter().filter(|(pid, _)| still.contains(pid)) {
+            // One that is gone meanwhile needs no signal; another's cannot be in this group.
+            let _ = process.kill();
+        }
+    }
+
+    /// Removes it, with the processes in it.
     fn remove(&self) -> Result<(), ProvisionError> {
         let deadline = Instant::now() + LONGEST_END;
         loop {
             match fs::remove_dir(&self.directory) {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-                Err(_) if Instant::now() < deadline => thread::sleep(TRY_EVERY),
+                Err(_) if Instant::now() < deadline => {
+                    // Again and again, because a process may start others until it is killed.
+                    self.end_processes();
+                    thread::sleep(TRY_EVERY);
+                }
                 Err(error) => {
                     let what = format!("remove control group {}", self.directory.display());
                     return Err(ProvisionError::new(what, error).with_hint("c1m clean"));
@@ -117,13 +141,6 @@ pub(super) fn remove(directory: &str) -> Result<(), ProvisionError> {
     if !is_ours {
         let what = format!("remove control group {}", directory.display());
         return Err(ProvisionError::new(what, "its name is not one of a run"));
-    }
-    let processes = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
-    for pid in processes.lines().filter_map(|line| line.parse().ok()) {
-        if let Ok(process) = ProcessHandle::open(pid) {
-            // One that is gone meanwhile needs no signal; another's cannot be in this group.
-            let _ = process.kill();
-        }
     }
     let group = Group {
         name: String::new(),
@@ -217,6 +234,8 @@ impl Testbed for WithGroup {
     }
 
     fn down(mut self: Box<Self>) -> Vec<ProvisionError> {
+        // The worker ends the server. Where it was killed, what is left of it would keep the namespace of the place.
+        self.group.end_processes();
         let mut errors = self.inner.take().map_or_else(Vec::new, Testbed::down);
         errors.extend(self.group.remove().err());
         errors

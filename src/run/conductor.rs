@@ -363,7 +363,6 @@ impl<'a> Conductor<'a> {
         let expected = worker.has(Milestone::Dismissed);
         let fatal = worker.fatal.clone();
         let panicked = worker.panicked.clone();
-        let watches = worker.subject.is_some();
         self.log.event(RunEvent::WorkerExited {
             worker: from,
             code: report.code,
@@ -382,7 +381,6 @@ impl<'a> Conductor<'a> {
             &report,
             fatal.as_ref().map(|(error, _)| error.as_str()),
             panicked.as_deref(),
-            watches,
         );
         // Before the ramp nothing works without every worker; later the scenario may want to go on with the other clients.
         let goes_on = self.plan.on_worker_loss == RemainingOnLoss::Continue
@@ -393,7 +391,8 @@ impl<'a> Conductor<'a> {
         } else {
             (self.tell)(Progress::Warning(how.clone()));
             if from.is_server() && self.plan.limit.is_some() && self.phase >= Phase::Ramp {
-                self.gave_way(GaveWay::ServerGone { how: how.clone() });
+                let how = fatal.map_or_else(|| how.clone(), |(error, _)| error);
+                self.gave_way(GaveWay::ServerGone { how });
             }
             self.stop.get_or_insert(Stop::WorkerGone(how));
         }

@@ -154,18 +154,14 @@ pub(super) fn describe_exit(
     report: &ExitReport,
     fatal: Option<&str>,
     panicked: Option<&str>,
-    watches: bool,
 ) -> String {
     if let Some(panicked) = panicked {
         return format!("{who} panicked: {panicked}");
     }
-    let how = exit_text(report.code, report.signal, report.oom_killed);
-    // The worker of a server that is not the lab's own ends by itself when that server is gone, and says how.
-    if let Some(error) = fatal.filter(|_| watches) {
-        return error.to_owned();
+    // A worker that says why it ends says more than its code, which could be taken for that of the server it looks after.
+    if let Some(error) = fatal {
+        return format!("{who}: {error}");
     }
-    fatal.map_or_else(
-        || format!("{who} {how}"),
-        |error| format!("{who} {how}: {error}"),
-    )
+    let how = exit_text(report.code, report.signal, report.oom_killed);
+    format!("{who} {how}")
 }

@@ -5,9 +5,13 @@
 mod support;
 
 mod bad_luck;
+mod bad_servers;
 mod counts;
 mod crashes;
+mod foreign;
+mod found_servers;
 mod guard;
+mod killed;
 mod losses;
 mod places;
 mod plans;

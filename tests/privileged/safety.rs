@@ -45,7 +45,7 @@ const OTHER_TIME: [&str; 4] = ["--time", "--boottime", "1000000", "--fork"];
 /// `clean` looks at every worker of this user, those of other tests too: one test at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
-fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -199,12 +199,12 @@ fn objects_of_a_live_run_survive_a_clean_that_cannot_see_its_runner() {
 }
 
 /// The program where every user may run it, and a folder of `nobody`'s.
-struct ForNobody {
+pub(crate) struct ForNobody {
     folder: tempfile::TempDir,
 }
 
 impl ForNobody {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("opens it");
         copy_program(&folder.path().join("c1m"));
@@ -214,14 +214,14 @@ impl ForNobody {
     }
 
     /// A folder of `nobody`'s.
-    fn make(&self, name: &str) -> PathBuf {
+    pub(crate) fn make(&self, name: &str) -> PathBuf {
         let path = self.folder.path().join(name);
         fs::create_dir(&path).expect("makes it");
         chown(&path, Some(NOBODY), Some(NOBODY)).expect("gives it");
         path
     }
 
-    fn command(&self, arguments: &[&str], engine: &FakeEngine) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str], engine: &FakeEngine) -> Command {
         let mut command = Command::new(self.folder.path().join("c1m"));
         command
             .args(arguments)

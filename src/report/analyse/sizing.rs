@@ -10,6 +10,9 @@ use crate::report::number::{bytes_each, grouped};
 /// Share of the cost of a connection below which half of the slope's interval has to lie.
 const SURE: f64 = 0.02;
 
+/// Bytes that a connection takes in the kernel at least: less than any socket.
+const LEAST_OF_KERNEL: f64 = 100.0;
+
 /// Puts it together: the kernel's part from the attribution, its own part from the slope, where that serves.
 pub(super) fn sizing(
     server: &ServerDetail,
@@ -50,6 +53,12 @@ pub(super) fn sizing(
     };
     let all: f64 = memory.rows.iter().map(|row| row.server).sum();
     let kernel = (all - own) / accepted;
+    // Each has a socket, so that so little is what something else on the machine has made of the difference.
+    if kernel < LEAST_OF_KERNEL {
+        return Reading::missing(
+            "the kernel's part of a connection came out as nothing: other memory on the machine moved more than the connections took",
+        );
+    }
     let (user, user_by) = user(slope, kernel, own / accepted);
     Reading::Present(Sizing {
         kernel,

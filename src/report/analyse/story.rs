@@ -22,6 +22,10 @@ pub(super) struct WorkerStory {
     pub(super) died_at: Option<f64>,
 }
 
+/// Seconds after the first of its connections ended within which the end of a server is noticed: a look at its listeners
+/// that has to be sure takes longest.
+pub(super) const END_IS_SEEN_WITHIN: f64 = 3.0;
+
 /// The guard's word.
 #[derive(Debug, Clone)]
 pub(super) struct GuardStop {
@@ -182,7 +186,7 @@ impl Story {
                     .get_or_insert_with(|| (signal.clone(), *phase));
             }
             RunEvent::Warning { text } => self.warnings.push(text.clone()),
-            RunEvent::Failed { error, hint } => self.failed.push((error.clone(), hint.clone())),
+            RunEvent::Failed { error, hint } => self.failed(error, hint.as_deref()),
             RunEvent::Leftover { what } => self.leftovers.push(what.clone()),
             RunEvent::Ended { verdict } => self.ended = Some(*verdict),
         }
@@ -218,6 +222,22 @@ impl Story {
             .next()
     }
 
+    /// A worker says why it ends, and then the run does.
+    fn failed(&mut self, error: &str, hint: Option<&str>) {
+        let known = |(known, _): &(String, Option<String>)| error.ends_with(known.as_str());
+        if !self.failed.iter().any(known) {
+            self.failed
+                .push((error.to_owned(), hint.map(str::to_owned)));
+        }
+    }
+
+    /// What a worker said of its end.
+    pub(super) fn why_it_ended(&self, worker: WorkerId) -> Option<&str> {
+        let name = format!("{worker}: ");
+        let mut failed = self.failed.iter();
+        failed.find_map(|(error, _)| error.strip_prefix(name.as_str()))
+    }
+
     fn died(
         &mut self,
         at: f64,
@@ -226,7 +246,11 @@ impl Story {
         signal: Option<i32>,
         oom_killed: Option<bool>,
     ) {
-        let how = exit_text(code, signal, oom_killed);
+        // Its code says nothing to somebody who knows why it ended.
+        let how = match self.why_it_ended(worker) {
+            Some(_) => "ended".to_owned(),
+            None => exit_text(code, signal, oom_killed),
+        };
         let story = self.workers.entry(worker).or_default();
         story.died = Some(format!("{worker} {how} at {at:.1} s"));
         story.died_at = Some(at);
@@ -238,6 +262,20 @@ impl Story {
                 ..last
             };
             self.progress(at, worker, &gone, None);
+        }
+        if worker.is_server() {
+            self.forget_what_its_end_took(at);
+        }
+    }
+
+    /// Sockets of a server go before its process does, and a look in between says nothing of how far it had accepted.
+    fn forget_what_its_end_took(&mut self, at: f64) {
+        let known = &mut self.accepting;
+        let recent = known.partition_point(|(when, _)| when + END_IS_SEEN_WITHIN < at);
+        let states = known.iter().skip(recent.saturating_sub(1));
+        let most = states.map(|(_, state)| state.accepted).max();
+        while known.last().map(|(_, last)| last.accepted) < most {
+            known.pop();
         }
     }
 
@@ -261,6 +299,11 @@ impl Story {
         let server = self.workers.get(&WorkerId::SERVER)?;
         let early = server.died_at? <= self.drain_began();
         server.died.as_deref().filter(|_| early)
+    }
+
+    /// When a worker ended though nobody had asked it to.
+    pub(super) fn death(&self, worker: WorkerId) -> Option<f64> {
+        self.workers.get(&worker)?.died_at
     }
 
     /// Connections that the clients held at `at`.

@@ -2,12 +2,13 @@
 
 use super::close;
 use crate::domain::{
-    Bytes, DescriptorUse, Figure, Reading, RunEvent, RunVerdict, Subject, Use, WorkerSpec,
+    AcceptState, Bytes, DescriptorUse, Figure, Reading, RunEvent, RunVerdict, Subject, Use,
+    WorkerId, WorkerSpec,
 };
 use crate::record::Recording;
 use crate::report::test_recordings::subject::{CPU_MICROS_EACH, PSS, REQUEST, of_subject};
 use crate::report::test_recordings::{KERNEL_SERVER, SERVER_EACH, Staged};
-use crate::report::{UserBy, analyse, charts, markdown, text};
+use crate::report::{LimitKind, UserBy, analyse, charts, markdown, text};
 
 const CONNECTIONS: u64 = 8000;
 
@@ -287,4 +288,67 @@ fn the_labs_own_server_has_none_of_it() {
     assert_eq!(json.get("server"), None);
     let page = markdown(&report, &[]);
     assert!(!page.contains("## The server") && !page.contains("## Sizing"));
+}
+
+/// All connections of one age, as with a timeout: they were opened at once and ended with the server.
+#[test]
+fn a_server_that_ends_is_not_taken_for_one_with_a_timeout() {
+    let mut staged = Staged::good(CONNECTIONS);
+    staged.lost = CONNECTIONS;
+    let mut recording = staged.recording();
+    of_subject(&mut recording, 0);
+    let why = "sh exited with code 3";
+    let failed = |error: String| RunEvent::Failed { error, hint: None };
+    let events = &mut recording.events;
+    let lost = events
+        .iter()
+        .position(|told| matches!(told.event, RunEvent::Lost { .. }))
+        .expect("connections end");
+    let end = [
+        RunEvent::Accepting {
+            state: AcceptState::default(),
+        },
+        failed(format!("server: {why}")),
+        RunEvent::WorkerExited {
+            worker: WorkerId::SERVER,
+            code: Some(1),
+            signal: None,
+            oom_killed: None,
+            expected: false,
+        },
+        failed(format!("server: {why}")),
+    ];
+    let at_seconds = events[lost].at_seconds + 0.3;
+    let end = end.map(|event| crate::domain::Envelope {
+        at_seconds,
+        stage: None,
+        event,
+    });
+    events.splice(lost + 1..=lost, end);
+    let report = analyse(&recording);
+    let limit = report.limit.as_ref().expect("it gave way");
+    assert_eq!(limit.kind, LimitKind::Ended, "{:?}", limit.evidence);
+    assert_eq!(limit.evidence[0], why);
+    let result = &report.result;
+    assert_eq!(result.connections.accepted, Some(CONNECTIONS));
+    let said = |reason: &&String| reason.contains(why) || reason.contains("code 1");
+    assert_eq!(
+        result.reasons.iter().filter(said).collect::<Vec<_>>(),
+        [&format!("server: {why}")],
+        "once, and not as a code of the lab's own process"
+    );
+}
+
+/// Other memory came free while the connections took theirs.
+#[test]
+fn no_machine_is_sized_by_connections_that_cost_nothing() {
+    let mut recording = recording(0);
+    let first = recording.samples[0].slabs.clone();
+    for sample in &mut recording.samples {
+        sample.slabs = first.clone();
+    }
+    let report = analyse(&recording);
+    let sizing = report.server.expect("a subject").sizing;
+    let gap = sizing.gap().expect("a gap");
+    assert!(gap.contains("came out as nothing"), "{gap}");
 }

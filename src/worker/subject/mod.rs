@@ -49,6 +49,9 @@ const STILL_COMING: Duration = Duration::from_secs(1);
 const FILLING: f64 = 0.5;
 const EMPTIED: f64 = 0.25;
 
+/// How long nothing may listen and nothing be connected until the server is taken for gone: some begin to listen anew.
+const DESERTED_FOR: Duration = Duration::from_secs(1);
+
 /// What bounds every accept queue. The worker is in the network namespace whose value counts.
 const SOMAXCONN: &str = "net.core.somaxconn";
 
@@ -146,6 +149,16 @@ impl Server {
         }
     }
 
+    /// What is said of it when it listens no more though it has not ended.
+    fn deserted(&self, at: &str) -> String {
+        if let Self::Started(program) = self
+            && let Some(how) = program.left_processes()
+        {
+            return format!("{how}, and none of its processes that are left listens at {at}");
+        }
+        format!("nothing listens at {at} any more")
+    }
+
     /// What it wrote last, for a message.
     fn last_lines(&self) -> Vec<String> {
         match self {
@@ -185,6 +198,7 @@ pub(super) fn run(
         wait: EVERY,
         changed: Instant::now(),
         filling: false,
+        deserted: None,
         complained: false,
     };
     watch.serve(inbox)?;
@@ -203,6 +217,8 @@ struct Watch<'a> {
     changed: Instant,
     /// Whether the runner knows an accept queue to be filling.
     filling: bool,
+    /// Since when nothing listens and nothing is connected.
+    deserted: Option<Instant>,
     complained: bool,
 }
 
@@ -244,11 +260,20 @@ impl Watch<'_> {
             }
             if !closing && Instant::now() >= next_end {
                 next_end = Instant::now() + ENDED_EVERY;
-                if let Some(how) = self.server.end() {
+                if let Some(how) = self.end() {
                     return Err(gone(&how, &self.server.last_lines()));
                 }
             }
         }
+    }
+
+    /// How the server has ended. A process of it that is left, or that nobody knows, is no server.
+    fn end(&mut self) -> Option<String> {
+        self.server.end().or_else(|| {
+            let since = self.deserted?;
+            let at = ready::listed(&self.spec.listen);
+            (since.elapsed() >= DESERTED_FOR).then(|| self.server.deserted(&at))
+        })
     }
 
     /// Looks at the accept queues alone, which costs little.
@@ -282,6 +307,12 @@ impl Watch<'_> {
         match observe::accept_state(&self.spec.listen) {
             Ok(state) => {
                 self.tell_filling(&state.queues);
+                let connected = state.accepted + state.waiting + state.half_open;
+                if state.queues.is_empty() && connected == 0 {
+                    self.deserted.get_or_insert(began);
+                } else {
+                    self.deserted = None;
+                }
                 let coming = self.changed.elapsed() < STILL_COMING;
                 if state != self.told {
                     self.changed = Instant::now();
@@ -331,7 +362,7 @@ fn must_be_here(address: SocketAddrV4) -> Result<(), SubjectError> {
 }
 
 fn gone(how: &str, last_lines: &[String]) -> SubjectError {
-    let error = SubjectError::new(format!("the server is gone: {how}"));
+    let error = SubjectError::new(how);
     match last_lines {
         [] => error,
         lines => error.with_hint(format!("its last lines: {}", lines.join(" | "))),

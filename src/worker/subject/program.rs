@@ -107,17 +107,22 @@ impl Program {
             return None;
         }
         self.output.finish();
+        Some(self.how(ended))
+    }
+
+    fn how(&self, ended: Ended) -> String {
         let name = &self.name;
-        Some(match (ended.code, ended.signal) {
+        match (ended.code, ended.signal) {
             (Some(code), _) => format!("{name} exited with code {code}"),
             (None, Some(signal)) => format!("{name} was ended by {}", signal_text(signal)),
             (None, None) => format!("{name} ended"),
-        })
+        }
     }
 
-    /// Whether the program itself has ended, and processes of it are left.
-    pub(super) fn went_into_background(&self) -> bool {
-        self.ended.is_some() && !processes().is_empty()
+    /// How the program itself has ended, where processes of it are left.
+    pub(super) fn left_processes(&self) -> Option<String> {
+        let ended = self.ended?;
+        (!processes().is_empty()).then(|| self.how(ended))
     }
 
     pub(super) fn last_lines(&self) -> Vec<String> {

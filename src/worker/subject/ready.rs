@@ -57,6 +57,9 @@ pub(super) fn wait(
             .copied()
             .collect();
         if missing.is_empty() {
+            if let Subject::Process { pid } = spec.subject {
+                must_listen_itself(pid, &spec.listen)?;
+            }
             return Ok(Some(facts(&spec.listen, server.root())));
         }
         if let Some(how) = server.end() {
@@ -94,7 +97,7 @@ fn not_listening(spec: &SubjectSpec, server: &Server, missing: &[SocketAddrV4]) 
     };
     let elsewhere = server.root().map(listens_at).unwrap_or_default();
     let background = match server {
-        Server::Started(program) if program.went_into_background() => {
+        Server::Started(program) if program.left_processes().is_some() => {
             "; it went into the background, and its processes run"
         }
         _ => "",
@@ -120,7 +123,7 @@ fn not_listening(spec: &SubjectSpec, server: &Server, missing: &[SocketAddrV4]) 
     }
 }
 
-fn listed(addresses: &[SocketAddrV4]) -> String {
+pub(super) fn listed(addresses: &[SocketAddrV4]) -> String {
     let texts: Vec<String> = addresses.iter().take(4).map(ToString::to_string).collect();
     let more = addresses.len().saturating_sub(texts.len());
     if more == 0 {
@@ -146,22 +149,44 @@ fn listens_at(root: TreeRoot) -> Vec<ListenQueue> {
         .collect()
 }
 
+/// Refuses a process where others listen in its place: the connections would be theirs, and the figures this one's. Where
+/// nobody who listens may be looked at, it is believed.
+fn must_listen_itself(pid: u32, listen: &[SocketAddrV4]) -> Result<(), SubjectError> {
+    let owners = owners(&listeners(listen).unwrap_or_default());
+    let tree = Procfs::new("/")
+        .tree(TreeRoot::From(pid))
+        .unwrap_or_default();
+    let is_of_tree = |owner: u32| tree.iter().any(|row| row.pid == owner);
+    match owners.first() {
+        Some((other, name)) if !owners.iter().any(|(owner, _)| is_of_tree(*owner)) => {
+            let at = listed(listen);
+            let error =
+                format!("process {pid} does not listen at {at}: {name} (process {other}) does");
+            Err(SubjectError::new(error).with_hint("give its number to --pid, or the right port"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The process that listens at the first of these addresses, as far as it may be looked at. Of several the one that
 /// started the others.
 pub(super) fn owner_of(listen: &[SocketAddrV4]) -> Option<u32> {
-    let queues = observe::listening().ok()?;
-    let inodes: Vec<u32> = queues
-        .iter()
-        .filter(|(queue, _)| listen.iter().any(|target| queue.serves(*target)))
-        .map(|(_, inode)| *inode)
-        .collect();
-    let owners = owners(&inodes);
+    let owners = owners(&listeners(listen)?);
     let pids: BTreeSet<u32> = owners.iter().map(|(pid, _)| *pid).collect();
     let rows = Procfs::new("/").processes().ok()?;
     rows.iter()
         .filter(|row| pids.contains(&row.pid) && !pids.contains(&row.parent))
         .map(|row| row.pid)
         .min()
+}
+
+/// Inodes of the sockets that listen at these addresses.
+fn listeners(listen: &[SocketAddrV4]) -> Option<Vec<u32>> {
+    let queues = observe::listening().ok()?;
+    let here = queues
+        .iter()
+        .filter(|(queue, _)| listen.iter().any(|target| queue.serves(*target)));
+    Some(here.map(|(_, inode)| *inode).collect())
 }
 
 /// Processes that have one of these sockets: number and name.

@@ -12,7 +12,7 @@ use crate::report::number::{counted_of, grouped, whole};
 use super::ramped;
 use crate::report::analyse::legible::quoted;
 use crate::report::analyse::server::tree;
-use crate::report::analyse::story::Story;
+use crate::report::analyse::story::{END_IS_SEEN_WITHIN, Story};
 
 /// Seconds over which the use of processors is taken.
 const CORES_OVER: f64 = 2.5;
@@ -56,7 +56,7 @@ impl<'a> Evidence<'a> {
             .unwrap_or(0);
         let lost = lost(story, drain);
         let failed = failed(story, drain);
-        let (gave_way, at) = gave_way(story, summary, &lost, &failed)?;
+        let (gave_way, at) = with_its_end(gave_way(story, summary, &lost, &failed)?, story);
         Some(Self {
             summary,
             story,
@@ -424,6 +424,31 @@ fn failed(story: &Story, drain: f64) -> BTreeMap<ConnectFailure, u64> {
     failed
 }
 
+/// A server that ends takes its connections with it, and that they ended is often seen first.
+fn with_its_end(seen: (GaveWay, Option<f64>), story: &Story) -> (GaveWay, Option<f64>) {
+    let (what, at) = seen;
+    let took_them = matches!(what, GaveWay::Lost | GaveWay::ConnectFailed)
+        && story
+            .death(WorkerId::SERVER)
+            .zip(at)
+            .is_some_and(|(died, at)| died <= at + END_IS_SEEN_WITHIN);
+    if !took_them {
+        return (what, at);
+    }
+    let how = how_it_ended(story);
+    (GaveWay::ServerGone { how }, at)
+}
+
+fn how_it_ended(story: &Story) -> String {
+    if let Some(why) = story.why_it_ended(WorkerId::SERVER) {
+        return why.to_owned();
+    }
+    let server = story.workers.get(&WorkerId::SERVER);
+    server
+        .and_then(|told| told.died.clone())
+        .unwrap_or_default()
+}
+
 /// What gave way, as the ramp saw it. Of a run that did not look for it, and of a ramp in which nothing did, what comes first:
 /// connections that ended, that could not be opened, that were not answered, that were not accepted.
 fn gave_way(
@@ -450,8 +475,8 @@ fn gave_way(
     if counters.any(|counters| counters.unanswered > ConnCount::ZERO) {
         return Some((GaveWay::NotAnswered, story.ramp().map(|(_, until)| until)));
     }
-    if let Some(how) = story.server_died() {
-        let how = how.to_owned();
+    if story.server_died().is_some() {
+        let how = how_it_ended(story);
         return Some((GaveWay::ServerGone { how }, Some(drain)));
     }
     if story.guard.is_some() {

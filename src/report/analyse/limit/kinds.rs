@@ -266,6 +266,10 @@ impl Evidence<'_> {
     /// All that ended had nearly the same age. Connections that were refused right after they were accepted never add up at
     /// the server's end.
     pub(super) fn idle_timeout(&self) -> Finding {
+        // Connections that were opened at once and end with their server have one age too.
+        if matches!(self.gave_way, Some(GaveWay::ServerGone { .. })) {
+            return None;
+        }
         if self.accepted_peak * 2 < self.lost_count().min(self.established_peak) {
             return None;
         }
