@@ -274,7 +274,7 @@ fn json_line(news: &Progress) {
     write_line(&value.to_string());
 }
 
-/// The live line: `ramp 512,000 of 1,024,000, 81,000/s, 8.1 KB per connection, 11.9 GiB left`.
+/// The live line: `ramp 512,000 of 1,024,000, 81,000/s, 7.95 KiB of kernel memory each with both ends, 11.9 GiB left`.
 fn live_text(live: &Live) -> String {
     let mut text = format!("{} {} of {}", live.phase, live.established, live.target);
     // Writing to a String cannot fail.
@@ -290,8 +290,8 @@ fn live_text(live: &Live) -> String {
     if let Some(bytes) = live.bytes_per_connection {
         let _ = write!(
             text,
-            ", {:.2} kB of kernel memory each with both ends",
-            bytes / 1000.0
+            ", {:.2} KiB of kernel memory each with both ends",
+            bytes / 1024.0
         );
     }
     if let Some((left, of)) = &live.memory_left {

@@ -190,9 +190,16 @@ const fn ramp() -> Phase {
     Phase::Ramp
 }
 
-/// How the machine was waited for before the baseline.
+const fn baseline() -> Mark {
+    Mark::Baseline
+}
+
+/// How the machine was waited for before a mark.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settling {
+    /// Before which. Older recordings have the baseline alone.
+    #[serde(default = "baseline")]
+    pub before: Mark,
     /// Seconds that it took.
     pub seconds: f64,
     /// Slab caches that were asked to give back their empty slabs.

@@ -7,8 +7,8 @@ mod server;
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    HostFacts, Load, Phase, PhaseTime, PlaceChoice, Reading, RestoreOutcome, RunResult, RunSummary,
-    SettingRecord, StateCounts, WorkerId, WorkerSpec,
+    HostFacts, Load, Mark, Phase, PhaseTime, PlaceChoice, Reading, RestoreOutcome, RunResult,
+    RunSummary, SettingRecord, StateCounts, WorkerId, WorkerSpec,
 };
 
 pub use limit::{Confirmation, LimitFinding, LimitKind};
@@ -60,6 +60,8 @@ pub struct Report {
     pub slope: Reading<Slope>,
     /// Settings, each where it was found.
     pub settings: Vec<SettingRecord>,
+    /// The moments before which slab caches were asked for their empty slabs, and whether some gave them.
+    pub shrunk: BTreeMap<Mark, bool>,
     /// What became of settings of the host.
     pub restored: BTreeMap<String, RestoreOutcome>,
     /// The workers, each with what it had at its disposal.

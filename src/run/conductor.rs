@@ -472,7 +472,11 @@ impl<'a> Conductor<'a> {
                 .sum(),
             lost: self.clients().map(|worker| worker.counters.lost).sum(),
             rate: rate.filter(|_| self.phase == Phase::Ramp),
-            bytes_per_connection: self.guard.bytes_per_connection(established),
+            // While connections are closed, a falling total says nothing of one.
+            bytes_per_connection: self
+                .guard
+                .bytes_per_connection(established)
+                .filter(|_| self.phase < Phase::Drain),
             memory_left: left.map(|left| (left.left(), left.bound_by().to_owned())),
             hold_left_seconds: self
                 .hold_until

@@ -98,6 +98,9 @@ impl Conductor<'_> {
         });
         self.read_logs();
         self.wait(until, Heed::Stops, |_| false);
+        if self.stop.is_none() {
+            self.shrink_before(Mark::Target);
+        }
         self.mark(Mark::Target);
     }
 

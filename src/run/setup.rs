@@ -303,10 +303,26 @@ impl Conductor<'_> {
             ));
         }
         self.log.event(RunEvent::Settled(Settling {
+            before: Mark::Baseline,
             seconds: began.elapsed().as_secs_f64(),
             shrunk: shrunk.into_iter().map(str::to_owned).collect(),
             not_shrunk,
             unsettled,
+        }));
+    }
+}
+
+impl Conductor<'_> {
+    /// Has slab caches give back their empty slabs before a mark, so that both ends of a difference are settled alike.
+    pub(super) fn shrink_before(&mut self, before: Mark) {
+        let began = Instant::now();
+        let (shrunk, not_shrunk) = shrink_caches(Path::new("/"));
+        self.log.event(RunEvent::Settled(Settling {
+            before,
+            seconds: began.elapsed().as_secs_f64(),
+            shrunk: shrunk.into_iter().map(str::to_owned).collect(),
+            not_shrunk,
+            unsettled: None,
         }));
     }
 }

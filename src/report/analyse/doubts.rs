@@ -147,11 +147,16 @@ fn counters(samples: &[Sample], doubts: &mut Vec<String>) {
             killed.insert(group.worker, *kills);
         }
     }
-    doubts.extend(
-        killed
-            .into_iter()
-            .map(|(worker, kills)| format!("{worker} was killed {kills} times for memory.")),
-    );
+    doubts.extend(killed.into_iter().map(|(worker, kills)| {
+        format!(
+            "{worker} was killed for memory{}.",
+            if kills == 1 {
+                String::new()
+            } else {
+                format!(" {kills} times")
+            }
+        )
+    }));
 }
 
 /// Each namespace as it was seen last, with its counters where they could be read. The sample after the tear-down has no
@@ -412,7 +417,7 @@ fn shape(grounds: &Grounds<'_>, doubts: &mut Vec<String>) {
         .sum();
     if replaced > 0 {
         doubts.push(format!(
-            "{} source ports were in use elsewhere and were replaced by spare ones.",
+            "Source ports that were in use elsewhere and were replaced by spare ones: {}.",
             grouped(replaced)
         ));
     }

@@ -112,6 +112,7 @@ pub fn analyse(recording: &Recording) -> Report {
         phases: story.phases,
         settings: story.settings,
         restored: story.restored,
+        shrunk: story.shrunk,
         errors: story.failed,
         result,
         latency,

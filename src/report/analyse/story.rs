@@ -67,8 +67,8 @@ pub(super) struct Story {
     pub(super) held: Vec<(f64, u64)>,
     /// Connections opened by all clients, whenever that changed.
     pub(super) opened: Vec<(f64, u64)>,
-    /// Whether slab caches were shrunk before the baseline; not known in recordings that do not tell.
-    pub(super) shrunk: Option<bool>,
+    /// Whether slab caches were shrunk before a mark; not known in recordings that do not tell.
+    pub(super) shrunk: BTreeMap<Mark, bool>,
     /// What is known of a server that is not the lab's own.
     pub(super) subject: Option<SubjectFacts>,
     /// What gave way: when, what, how many the clients held, how many were accepted.
@@ -138,7 +138,10 @@ impl Story {
             RunEvent::Marked { mark, sample } => {
                 self.marks.insert(*mark, (at, *sample));
             }
-            RunEvent::Settled(settled) => self.shrunk = Some(!settled.shrunk.is_empty()),
+            RunEvent::Settled(settled) => {
+                self.shrunk
+                    .insert(settled.before, !settled.shrunk.is_empty());
+            }
             RunEvent::Counted {
                 host,
                 role,

@@ -117,6 +117,24 @@ type Area<'b> = DrawingArea<SVGBackend<'b>, Shift>;
 type Plot<'b, Y> =
     ChartContext<'b, SVGBackend<'b>, Cartesian2d<plotters::coord::types::RangedCoordf64, Y>>;
 
+/// Colours on a dark page. A browser takes them by the reader's own setting (`prefers-color-scheme`); other programs draw the
+/// chart as it is.
+const DARK: &str = concat!(
+    "<style>@media (prefers-color-scheme: dark) {",
+    " rect[fill=\"#FFFFFF\"] { fill: #0d1117 }",
+    " text[fill=\"#000000\"] { fill: #e6edf3 }",
+    " [stroke=\"#000000\"] { stroke: #e6edf3 }",
+    " }</style>"
+);
+
+/// The drawing with colours for a dark page too.
+fn for_dark_pages(svg: &str) -> String {
+    match svg.split_once('\n') {
+        Some((begin, rest)) => format!("{begin}\n{DARK}\n{rest}"),
+        None => svg.to_owned(),
+    }
+}
+
 impl Canvas<'_> {
     /// Lines.
     pub(super) fn lines(&self, lines: &[Line<'_>]) -> Result<String, ChartError> {
@@ -139,7 +157,7 @@ impl Canvas<'_> {
             }
             whole.present().map_err(|error| self.failed(error))?;
         }
-        Ok(svg)
+        Ok(for_dark_pages(&svg))
     }
 
     /// Areas upon each other; each layer has the sums up to itself.
@@ -157,7 +175,7 @@ impl Canvas<'_> {
             }
             whole.present().map_err(|error| self.failed(error))?;
         }
-        Ok(svg)
+        Ok(for_dark_pages(&svg))
     }
 
     /// Points with their fitted line and its confidence band: x, lower and upper bound.
@@ -195,7 +213,7 @@ impl Canvas<'_> {
                 .map_err(|error| self.failed(error))?;
             whole.present().map_err(|error| self.failed(error))?;
         }
-        Ok(svg)
+        Ok(for_dark_pages(&svg))
     }
 
     /// The whole drawing with its title and the names of what is drawn, and the part below for the plot.

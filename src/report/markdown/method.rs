@@ -2,8 +2,8 @@
 
 use super::page::{Column, Page, code};
 use crate::domain::{
-    Binding, Phase, PhaseTime, PlaceMaking, PlannedWorker, PortChoice, ProtocolKind, Reading, Role,
-    RunSummary, VerifyShare, WorkerId, WorkerSpec, verify_of,
+    Binding, Mark, Phase, PhaseTime, PlaceMaking, PlannedWorker, PortChoice, ProtocolKind, Reading,
+    Role, RunSummary, VerifyShare, WorkerId, WorkerSpec, verify_of,
 };
 use crate::report::model::Report;
 use crate::report::number::{bytes, grouped, seconds};
@@ -249,6 +249,7 @@ pub(super) fn section(page: &mut Page, report: &Report) {
     let mut method = vec![
         pace(report),
         "One sample a second, by a thread of its own with absolute deadlines. Figures of memory compare the sample at the baseline (workers up, nobody connected, settled) with the one at the target (all open, settled).".to_owned(),
+        shrunk(report),
         "Both ends are counted by state through `sock_diag`, which asks the kernel, not the programs.".to_owned(),
     ];
     if let Some(plan) = report.summary.present() {
@@ -299,6 +300,18 @@ fn pace(report: &Report) -> String {
         )
     };
     format!("{how}. Histograms are merged before percentiles are taken.")
+}
+
+/// Whether partly empty slabs count as memory of the connections.
+fn shrunk(report: &Report) -> String {
+    let at = |mark| report.shrunk.get(&mark).copied();
+    match (at(Mark::Baseline), at(Mark::Target)) {
+        (Some(true), Some(true)) => "Before both samples the slab caches of connections gave their empty slabs back.",
+        (Some(true), _) => "Before the baseline the slab caches of connections gave their empty slabs back; not before the target.",
+        (Some(false), _) => "The slab caches of connections keep their empty slabs: only root may ask for them.",
+        (None, _) => "Whether slab caches gave their empty slabs back is not in the recording.",
+    }
+    .to_owned()
 }
 
 /// The phase of the ramp holds the time in which the machine settles afterwards: a row of its own.

@@ -398,7 +398,7 @@ fn show(page: &mut Page, charts: &[Chart]) {
 
 fn doubts(page: &mut Page, report: &Report) {
     page.heading("Doubts");
-    page.list(report.result.doubts.iter().cloned());
+    page.numbered(report.result.doubts.iter().cloned());
     if !report.result.leftovers.is_empty() {
         page.subheading("Left behind");
         page.list(report.result.leftovers.iter().cloned());

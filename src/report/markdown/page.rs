@@ -43,6 +43,17 @@ impl Page {
         }
     }
 
+    /// A list whose entries have numbers.
+    pub(super) fn numbered(&mut self, entries: impl IntoIterator<Item = String>) {
+        let entries: Vec<String> = (1..)
+            .zip(entries)
+            .map(|(number, entry)| format!("{number}. {}", one_line(&entry)))
+            .collect();
+        if !entries.is_empty() {
+            self.block(&entries.join("\n"));
+        }
+    }
+
     /// Text as it is.
     pub(super) fn code(&mut self, language: &str, lines: &[String]) {
         let text = lines.join("\n");

@@ -1,7 +1,7 @@
 //! How sure the figures are: what partly filled slabs make of a small number of connections, and what a machine that is not
 //! still makes of any.
 
-use crate::domain::{MemoryBasis, Reading};
+use crate::domain::{Mark, MemoryBasis, Reading};
 
 use super::counts::{Counts, kinds};
 use super::{Known, Span};
@@ -39,6 +39,8 @@ pub(super) fn uncertainty(
     let shrunk = known
         .story
         .shrunk
+        .get(&Mark::Baseline)
+        .copied()
         .unwrap_or(detail.basis == MemoryBasis::Counted);
     let caches = kinds().filter_map(|kind| {
         let row = detail
