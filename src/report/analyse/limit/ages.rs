@@ -47,11 +47,11 @@ impl Ages {
         let age = |share| Some((moment(lost, share)? - moment(opened, share)?).max(0.0));
         let most = opened.iter().map(|(_, count)| *count).max()?;
         // The first that ended may be the oldest, or the youngest.
-        let (early, late) = (age(0.1)?, age(0.9)?);
+        let (early, median, late) = (age(0.1)?, age(0.5)?, age(0.9)?);
         Some(Self {
-            median: age(0.5)?,
-            low: early.min(late),
-            high: early.max(late),
+            median,
+            low: early.min(median).min(late),
+            high: early.max(median).max(late),
             lost: all,
             all: all as f64 >= most as f64 * NEARLY_ALL,
             ended_within: moment(lost, 0.9)? - moment(lost, 0.1)?,

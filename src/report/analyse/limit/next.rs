@@ -1,10 +1,13 @@
 //! Which limit comes next, once the one that was met is cured: what is known to bind, in numbers of connections.
 
 use super::evidence::Evidence;
-use crate::domain::{Limit, Mark};
+use crate::domain::{Limit, Mark, TreeSample};
 use crate::report::analyse::server::tree;
 use crate::report::model::LimitKind;
 use crate::report::number::grouped;
+
+/// Tasks for each connection from which on they are taken to be one for each: some are shared or have ended.
+const TASK_FOR_EACH: f64 = 0.5;
 
 /// The least of the limits beyond `connections`, with its number; nothing where none is known.
 pub(super) fn next(kind: LimitKind, connections: u64, evidence: &Evidence<'_>) -> Option<String> {
@@ -12,6 +15,9 @@ pub(super) fn next(kind: LimitKind, connections: u64, evidence: &Evidence<'_>) -
     if kind != LimitKind::Descriptors
         && let Some((connections, what)) = evidence.descriptors_allow()
     {
+        ahead.push((connections, what));
+    }
+    if let Some((connections, what)) = evidence.tasks_allow() {
         ahead.push((connections, what));
     }
     if let Some((connections, what)) = evidence.memory_allows() {
@@ -26,8 +32,33 @@ pub(super) fn next(kind: LimitKind, connections: u64, evidence: &Evidence<'_>) -
 }
 
 impl Evidence<'_> {
-    /// How many connections the descriptors of its processes allow.
+    /// Tasks (threads, or processes) that it has for each connection; nothing where their number does not grow with it.
+    fn tasks_each(&self, count: fn(&TreeSample) -> u64) -> Option<f64> {
+        let now = self.sample().and_then(tree)?;
+        let before = self.mark(Mark::Baseline).and_then(tree)?;
+        let grown = count(now).saturating_sub(count(before)) as f64;
+        let each = grown / self.accepted_peak.max(1) as f64;
+        (each >= TASK_FOR_EACH).then_some(each)
+    }
+
+    /// How many connections the tasks that it may have allow, where it has one for each.
+    fn tasks_allow(&self) -> Option<(u64, String)> {
+        let each = self.tasks_each(|tree| tree.threads)?;
+        let (most, by) = self.facts?.most_tasks.first()?;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a quotient of counts
+        let connections = (*most as f64 / each.max(1.0)) as u64;
+        let what = format!(
+            "tasks ({by} is {}, {each:.1} for each connection)",
+            grouped(*most)
+        );
+        Some((connections, what))
+    }
+
+    /// How many connections the descriptors of its processes allow; nothing where each connection has a process.
     pub(super) fn descriptors_allow(&self) -> Option<(u64, String)> {
+        if self.tasks_each(|tree| tree.processes).is_some() {
+            return None;
+        }
         let at = self.sample().and_then(tree)?;
         let open = at.descriptors.present().copied()?;
         let Limit::At(limit) = at.fullest?.limit else {
