@@ -72,11 +72,17 @@ fn every_committed_report_is_made_again_byte_for_byte() {
     }
 }
 
-/// Each block of `docs/limits.md` that names a run is what the program says today of that run's limit.
+/// Each block of a page that names a run is what the program says today of that run's limit.
 #[test]
-fn the_page_of_limits_is_made_from_the_runs() {
+fn blocks_of_limits_are_made_from_the_runs() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let path = root.join("docs/limits.md");
+    for page in ["README.md", "docs/limits.md"] {
+        blocks_are_made_from_runs(root, page);
+    }
+}
+
+fn blocks_are_made_from_runs(root: &Path, page: &str) {
+    let path = root.join(page);
     let there = fs::read_to_string(&path).expect("the page");
     let mut now = String::new();
     let mut rest = there.as_str();

@@ -22,11 +22,9 @@ use crate::scenario::{self, Scenario};
 /// How long a smaller number is held where nobody says how long.
 const HOLD: &str = "30s";
 
-/// The share of the limit that is held afterwards, and of that again where it is not stable.
-const BACK_OFF: f64 = 0.9;
-
-/// Runs that try to hold a number.
-const TRIES: u32 = 3;
+/// The shares of the limit that are held afterwards, one after the other, until one is stable. Some servers need more memory
+/// for a connection that has been used for a time.
+const SHARES: [f64; 4] = [0.9, 0.8, 0.65, 0.5];
 
 /// Finds how many connections a server takes before something gives way, names what does, with its evidence, and holds a few
 /// less to see that they stay. For a server that is not the lab's own: -- COMMAND, --image, --pid or --target.
@@ -126,12 +124,10 @@ fn hold_fewer(
 ) -> Result<Held, Failure> {
     let mut held = Held::default();
     let reached = found.kind == LimitKind::TargetReached;
-    let mut wanted = if reached {
-        found.connections
-    } else {
-        less(found.connections)
-    };
-    for _ in 0..TRIES {
+    let mut at_most = found.connections;
+    let first = if reached { 1.0 } else { SHARES[0] };
+    for share in std::iter::once(first).chain(SHARES[1..].iter().copied()) {
+        let wanted = part(found.connections, share).min(at_most);
         if wanted == 0 || runner.interrupt.signal().is_some() {
             return Ok(held);
         }
@@ -162,28 +158,37 @@ fn hold_fewer(
             return Ok(held);
         }
         let answered = report.result.connections.verified;
-        if answered == Some(0) {
-            // Not one answers rightly: fewer would not either.
+        if answered == Some(0) && !has_ended(&report) {
+            // Not one answers rightly, of a server that is there: fewer would not either.
             return Ok(held);
         }
-        wanted = next_try(wanted, answered);
+        at_most = at_most.min(fewer(wanted, answered));
     }
     Ok(held)
 }
 
-/// What to try after `wanted` was not held: as many as answered, where clearly fewer did, because a server may accept more
-/// than it serves; else a tenth less.
-fn next_try(wanted: u64, answered: Option<u64>) -> u64 {
+/// Whether the server was gone in a run.
+fn has_ended(report: &Report) -> bool {
+    let kind = report.limit.as_ref().map(|limit| limit.kind);
+    matches!(
+        kind,
+        Some(LimitKind::Memory | LimitKind::MachineMemory | LimitKind::Ended)
+    )
+}
+
+/// What the next try may be at most: as many as answered, where clearly fewer did, because a server may accept more than it
+/// serves.
+fn fewer(wanted: u64, answered: Option<u64>) -> u64 {
     match answered {
-        Some(answered) if answered > 0 && answered < less(wanted) => answered,
-        _ => less(wanted),
+        Some(answered) if answered > 0 && answered < part(wanted, SHARES[0]) => answered,
+        _ => wanted,
     }
 }
 
-/// A tenth less, in whole connections.
+/// A share, in whole connections.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a share of a count
-fn less(connections: u64) -> u64 {
-    (connections as f64 * BACK_OFF) as u64
+fn part(connections: u64, share: f64) -> u64 {
+    (connections as f64 * share) as u64
 }
 
 /// Adds to the recording of the search what a smaller number came to.
@@ -243,17 +248,16 @@ fn tell(
         ));
         return Ok(false);
     }
-    if interrupted.is_none() && !is_nearly_all(held.connections, found.connections) {
-        output::line("missed: not nearly as many were held as were reached");
+    if interrupted.is_none() && !is_enough(held.connections, found.connections) {
+        output::line("missed: not even half of the connections that were reached were held");
         return Ok(false);
     }
     Ok(true)
 }
 
-/// Whether so many are the limit less what [`TRIES`] tries give up.
-fn is_nearly_all(held: u64, limit: u64) -> bool {
-    let least = (0..TRIES).fold(limit, |connections, _| less(connections));
-    held > 0 && held >= least
+/// Whether so many are at least the least share of the limit that is tried.
+fn is_enough(held: u64, limit: u64) -> bool {
+    held > 0 && held >= part(limit, SHARES[SHARES.len() - 1])
 }
 
 fn report_reaches(report: &Report, enough: u64) -> bool {
@@ -299,19 +303,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tenth_less_is_nearly_all_and_a_part_is_not() {
-        assert!(is_nearly_all(100, 100) && is_nearly_all(90, 100) && is_nearly_all(72, 100));
-        assert!(!is_nearly_all(116, 8_000) && !is_nearly_all(0, 0));
-        assert!(is_nearly_all(1, 2));
+    fn half_is_enough_and_less_is_not() {
+        assert!(is_enough(100, 100) && is_enough(90, 100) && is_enough(50, 100));
+        assert!(!is_enough(116, 8_000) && !is_enough(0, 0));
+        assert!(is_enough(1, 2));
     }
 
     #[test]
     fn a_server_that_answers_fewer_than_it_accepts_is_asked_for_those() {
-        assert_eq!(next_try(1_000, None), 900);
-        assert_eq!(next_try(1_000, Some(1_000)), 900);
-        assert_eq!(next_try(1_000, Some(950)), 900);
-        assert_eq!(next_try(1_000, Some(97)), 97);
-        assert_eq!(next_try(1_000, Some(0)), 900);
-        assert_eq!(next_try(1, None), 0);
+        assert_eq!(fewer(1_000, None), 1_000);
+        assert_eq!(fewer(1_000, Some(1_000)), 1_000);
+        assert_eq!(fewer(1_000, Some(950)), 1_000);
+        assert_eq!(fewer(1_000, Some(97)), 97);
+        assert_eq!(fewer(1_000, Some(0)), 1_000);
     }
 }

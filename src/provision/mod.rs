@@ -223,6 +223,11 @@ pub trait Testbed: Send {
         None
     }
 
+    /// How that container has ended, as the engine tells it: `exited with code 1`. Nothing where there is none, or it runs.
+    fn container_end(&self) -> Option<String> {
+        None
+    }
+
     /// Files `cgroup.procs` of the control groups that a server which is not the lab's own is to be in.
     fn server_groups(&self) -> Vec<String> {
         Vec::new()

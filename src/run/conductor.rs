@@ -382,6 +382,11 @@ impl<'a> Conductor<'a> {
             fatal.as_ref().map(|(error, _)| error.as_str()),
             panicked.as_deref(),
         );
+        let bed = self.testbed.as_ref().filter(|_| from.is_server());
+        let how = match bed.and_then(|bed| bed.container_end()) {
+            Some(end) => format!("{how}: its container {end}"),
+            None => how,
+        };
         // Before the ramp nothing works without every worker; later the scenario may want to go on with the other clients.
         let goes_on = self.plan.on_worker_loss == RemainingOnLoss::Continue
             && !from.is_server()

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::models::{ContainerCreateBody, HostConfig, ResourcesUlimits};
@@ -14,13 +16,17 @@ use super::engine::{Engine, failed, is_gone};
 use super::{labels, sweep};
 use crate::control::{Event, LineLimiter};
 use crate::domain::{
-    HostIndex, ImageSubject, PlannedWorker, RunId, SettingRecord, Subject, WorkerId,
+    HostIndex, ImageSubject, PlannedWorker, RunId, SettingRecord, Subject, WorkerId, exit_text,
 };
 use crate::kernel::cgroup::MemoryHierarchy;
 use crate::plan::Plan;
 use crate::provision::group::InGroup;
 use crate::provision::joined::Joined;
 use crate::provision::{FromWorker, Inbox, ProvisionError, Testbed, WorkerHandle, WorkerProgram};
+
+/// Looks whether the engine knows of the end, and the time between two.
+const END_LOOKS: u32 = 20;
+const END_LOOK: Duration = Duration::from_millis(50);
 
 /// Bytes of a line of its output; what is longer becomes several lines.
 const LONGEST_LINE: usize = 2_048;
@@ -64,6 +70,26 @@ impl SubjectContainer {
             }),
             Err(error) => Err(error.and_left(&sweep::remove_run(&engine, run).1)),
         }
+    }
+
+    /// How the container has ended. The engine hears of it a moment after the process is gone.
+    fn end(&self) -> Option<String> {
+        for _ in 0..END_LOOKS {
+            let (docker, id) = (self.engine.docker(), self.id.clone());
+            let state = self
+                .engine
+                .wait(async move { docker.inspect_container(&id, None).await })
+                .ok()?
+                .state?;
+            if state.running != Some(true) {
+                let code = i32::try_from(state.exit_code?).ok()?;
+                // As shells have it (`man 1 docker-run`, exit status).
+                let signal = (code > 128).then(|| code - 128);
+                return Some(exit_text(Some(code), signal, state.oom_killed));
+            }
+            thread::sleep(END_LOOK);
+        }
+        None
     }
 
     fn workers(&self) -> Result<&Joined, ProvisionError> {
@@ -276,6 +302,10 @@ impl Testbed for SubjectContainer {
 
     fn proc_net(&self, host: HostIndex) -> Option<PathBuf> {
         self.workers().ok()?.proc_net(host)
+    }
+
+    fn container_end(&self) -> Option<String> {
+        self.end()
     }
 
     fn container_pid(&self) -> Option<u32> {
