@@ -70,6 +70,9 @@ pub(super) struct ScenarioArgs {
     from_environment: BTreeSet<&'static str>,
 }
 
+/// Letters of a server's name that are taken into that of its scenario.
+const LONGEST_NAME: usize = 40;
+
 /// The arguments that change a scenario: how each is called inside the program, on the command line, in the environment.
 const CHANGES: [(&str, &str, &str); 10] = [
     ("connections", "-n", "C1M_CONNECTIONS"),
@@ -177,6 +180,13 @@ impl ScenarioArgs {
 
     fn changes(&self, default_number: bool) -> Result<Vec<Override>, Failure> {
         let mut changes = Vec::new();
+        if let Some(name) = self.name_of_subject().filter(|_| self.scenario.is_none()) {
+            changes.push(Override {
+                key: "name".to_owned(),
+                given_as: format!("the name {name}"),
+                value: json(&name),
+            });
+        }
         if let Some(count) = &self.connections {
             changes.push(self.change("connections", count));
         }
@@ -201,6 +211,27 @@ impl ScenarioArgs {
             });
         }
         Ok(changes)
+    }
+
+    /// The name of a scenario that the command line alone says: its server's. Run directories have it in their names.
+    fn name_of_subject(&self) -> Option<String> {
+        let last = |path: &str| path.rsplit('/').next().map(str::to_owned);
+        let name = match (self.command.first(), &self.image, &self.pid, &self.target) {
+            (_, Some(image), ..) => last(image)?,
+            (Some(program), ..) => last(program)?,
+            (_, _, Some(pid), _) => format!("process-{pid}"),
+            (.., Some(target)) => target.clone(),
+            _ => return None,
+        };
+        let name: String = name
+            .chars()
+            .take(LONGEST_NAME)
+            .map(|letter| match letter {
+                'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' | '-' => letter,
+                _ => '-',
+            })
+            .collect();
+        (!name.is_empty()).then_some(name)
     }
 
     /// What names another server than the lab's own.
@@ -288,4 +319,37 @@ pub(super) fn connections(text: &str) -> Result<String, String> {
 
 fn duration(text: &str) -> Result<String, String> {
     scenario::read_duration(text).map(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_named_after_its_server() {
+        let name = |given: Given| {
+            ScenarioArgs {
+                given,
+                ..ScenarioArgs::default()
+            }
+            .name_of_subject()
+        };
+        let words = |words: &[&str]| words.iter().copied().map(str::to_owned).collect();
+        assert_eq!(name(Given::default()), None);
+        let command = Given {
+            command: words(&["/usr/sbin/nginx", "-g", "x"]),
+            ..Given::default()
+        };
+        assert_eq!(name(command.clone()).as_deref(), Some("nginx"));
+        let image = Given {
+            image: Some("registry.example/team/redis:local".to_owned()),
+            ..command
+        };
+        assert_eq!(name(image).as_deref(), Some("redis-local"));
+        let pid = Given {
+            pid: Some("4242".to_owned()),
+            ..Given::default()
+        };
+        assert_eq!(name(pid).as_deref(), Some("process-4242"));
+    }
 }

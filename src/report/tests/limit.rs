@@ -217,3 +217,20 @@ fn the_guard_and_the_kernel_name_the_machines_memory() {
     kernel_writes(&mut recording, 14, line);
     is(&recording, LimitKind::MachineMemory, &[line]);
 }
+
+/// A full table of the machine's files is cured elsewhere than one of the process's.
+#[test]
+fn a_machine_without_files_is_not_told_to_raise_the_limit_of_a_process() {
+    let mut recording = unexplained();
+    writes(
+        &mut recording,
+        RAMP_ENDS,
+        "accept: Too many open files in system",
+    );
+    is(
+        &recording,
+        LimitKind::Descriptors,
+        &["open files in system"],
+    );
+    assert!(limit(&recording).cure.contains("fs.file-max"));
+}

@@ -73,6 +73,9 @@ const KNOWN: [Words; 9] = [
     },
 ];
 
+/// What logs say when the machine has no file left (ENFILE, errno(3)).
+const NO_FILES: [&str; 3] = ["enfile", "too many open files in system", "errno 23"];
+
 /// What to do about it.
 pub(super) fn cure(kind: LimitKind, program: Option<&str>, evidence: &Evidence<'_>) -> String {
     let words = program.and_then(|program| {
@@ -82,6 +85,9 @@ pub(super) fn cure(kind: LimitKind, program: Option<&str>, evidence: &Evidence<'
     });
     match kind {
         LimitKind::TargetReached => "none is needed; ask for more with -n".to_owned(),
+        LimitKind::Descriptors if evidence.line_with(&NO_FILES).is_some() => {
+            "raise sysctl fs.file-max: the whole machine has no file left, and not the server alone".to_owned()
+        }
         LimitKind::Descriptors => {
             let raise = words.map_or("RLIMIT_NOFILE of the process", |words| words.descriptors);
             if !raise.starts_with("RLIMIT_NOFILE") {
