@@ -48,7 +48,8 @@ pub(super) struct Given {
     /// The port that the server listens on; repeatable.
     #[arg(long = "port", value_name = "PORT", env = "C1M_PORT", value_delimiter = ',', help_heading = SUBJECT)]
     pub(super) ports: Vec<String>,
-    /// Measures this program, which is started and ended. With --image: what the container runs.
+    /// Measures this program, which is started and ended. With --image: what the container runs. What it gets is set by
+    /// --set: server.limits.nofile=N, server.memory=SIZE, server.user=NAME, server.environment.NAME=VALUE.
     #[arg(last = true, value_name = "COMMAND", help_heading = SUBJECT)]
     pub(super) command: Vec<String>,
     /// Sets a key of the scenario, such as server.engine=tokio; repeatable. In the environment: one on each line.
