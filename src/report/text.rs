@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::headline::{headline, of_search};
-use super::model::{LimitKind, Moment, Report, ServerDetail};
+use super::model::{LimitKind, Moment, OutputLine, Report, ServerDetail};
 use super::number::{bytes, bytes_each, counted_of, figure, grouped, micros, seconds, whole};
 use crate::domain::Reading;
 
@@ -12,6 +12,24 @@ const DOUBTS_SHOWN: usize = 4;
 
 /// Lines of the server's log that are shown on the terminal; the report has more.
 const LOG_LINES_SHOWN: usize = 8;
+
+/// What lines have that complain.
+const COMPLAINTS: [&str; 14] = [
+    "error",
+    "fail",
+    "fatal",
+    "warn",
+    "denied",
+    "refus",
+    "reject",
+    "too many",
+    "exceed",
+    "not enough",
+    "limit",
+    "cannot",
+    "can't",
+    "unavailable",
+];
 
 /// The summary, with a line feed at its end.
 #[must_use]
@@ -84,9 +102,8 @@ pub fn limit_text(report: &Report) -> String {
         .as_ref()
         .and_then(|server| server.around_trouble.as_ref());
     lines.extend(around.iter().flat_map(|(_, lines)| {
-        lines
-            .iter()
-            .take(LOG_LINES_SHOWN)
+        telling(lines)
+            .into_iter()
             .map(|line| format!("  log         {:.3} s: {}", line.at_seconds, line.text))
     }));
     if limit.kind != LimitKind::TargetReached {
@@ -114,6 +131,24 @@ pub fn limit_text(report: &Report) -> String {
     let mut text = lines.join("\n");
     text.push('\n');
     text
+}
+
+/// The first lines that complain of something; where none does, the first lines.
+fn telling(lines: &[OutputLine]) -> Vec<&OutputLine> {
+    let complains = |line: &&OutputLine| {
+        let text = line.text.to_lowercase();
+        COMPLAINTS.iter().any(|word| text.contains(word))
+    };
+    let told: Vec<&OutputLine> = lines
+        .iter()
+        .filter(complains)
+        .take(LOG_LINES_SHOWN)
+        .collect();
+    if told.is_empty() {
+        lines.iter().take(LOG_LINES_SHOWN).collect()
+    } else {
+        told
+    }
 }
 
 /// Name and value of each line below the verdict.
@@ -274,4 +309,31 @@ fn circumstances(report: &Report) -> Vec<(&'static str, String)> {
         row("LEFT BEHIND", left.clone());
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_complain_come_before_others() {
+        let line = |text: &str| OutputLine {
+            at_seconds: 1.0,
+            text: text.to_owned(),
+        };
+        let lines = [
+            line("New connection"),
+            line("denied: max_connections"),
+            line("closed"),
+        ];
+        let texts = |lines: &[OutputLine]| -> Vec<String> {
+            telling(lines)
+                .iter()
+                .map(|line| line.text.clone())
+                .collect()
+        };
+        assert_eq!(texts(&lines), ["denied: max_connections"]);
+        assert_eq!(texts(&lines[..1]), ["New connection"]);
+        assert!(telling(&[]).is_empty());
+    }
 }
