@@ -265,13 +265,20 @@ fn around_trouble(story: &Story) -> Option<(Trouble, Vec<OutputLine>)> {
     Some((Trouble { at_seconds, what }, told_once(near)))
 }
 
-/// Lines without those that are like an earlier one but for their numbers; the earlier one says how many they are.
+/// Lines without those that are like an earlier one but for words with a digit: numbers, times, addresses, ids. The earlier
+/// one says how many they are.
 fn told_once<'a>(told: impl Iterator<Item = &'a (f64, String)>) -> Vec<OutputLine> {
     let mut kinds: Vec<(String, OutputLine, u64)> = Vec::new();
     for (at, text) in told {
         let shape: String = text
-            .chars()
-            .filter(|letter| !letter.is_ascii_digit())
+            .split_whitespace()
+            .map(|word| {
+                if word.contains(|letter: char| letter.is_ascii_digit()) {
+                    "#"
+                } else {
+                    word
+                }
+            })
             .collect();
         if let Some((.., like)) = kinds.iter_mut().find(|(known, ..)| *known == shape) {
             *like += 1;
