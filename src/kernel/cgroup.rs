@@ -2,6 +2,7 @@
 //! (`Documentation/admin-guide/cgroup-v2.rst`) and hybrids, where version 1 has the memory controller and version 2 is there
 //! without it. All below a root path. A group is named by its path below the controller's mount, such as `/docker/0123`.
 
+mod hierarchy;
 mod pids;
 
 use std::fs;
@@ -12,6 +13,8 @@ use crate::domain::{Bytes, CgroupLimit, CgroupSample, Limit, Reading, WorkerId};
 
 pub use pids::most_tasks;
 
+use hierarchy::Hierarchy;
+
 /// Version 1 has no word for "no limit" but a number close to 2^63, which depends on the size of a page.
 const V1_UNLIMITED: u64 = 1 << 62;
 
@@ -21,9 +24,14 @@ const V1_SOCKET_LIMIT: u64 = 1 << 40;
 /// Why a control group told nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
-    /// No memory controller is mounted.
-    #[error("no memory controller is mounted: {0} names none")]
-    NoController(PathBuf),
+    /// A controller is not mounted.
+    #[error("no {controller} controller is mounted: {} names none", path.display())]
+    NoController {
+        /// Which.
+        controller: &'static str,
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// A file could not be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {
@@ -85,14 +93,7 @@ pub enum SocketAccounting {
 
 /// The hierarchy that has the memory controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemoryHierarchy {
-    root: PathBuf,
-    version: CgroupVersion,
-    /// Where it is mounted, with the root in front.
-    mount: PathBuf,
-    /// Which of its groups is seen at the mount point: `/` but in some containers.
-    mounted_group: String,
-}
+pub struct MemoryHierarchy(Hierarchy);
 
 impl MemoryHierarchy {
     /// Looks for it in `proc/self/mountinfo` below `root`.
@@ -100,32 +101,13 @@ impl MemoryHierarchy {
     /// # Errors
     /// When there is none, or the file cannot be read.
     pub fn find(root: &Path) -> Result<Self, CgroupError> {
-        let path = root.join("proc/self/mountinfo");
-        let text = read(&path)?;
-        let mounts = || text.lines().filter_map(Mount::parse);
-        let v1 = mounts().find(|mount| {
-            mount.kind == "cgroup" && mount.options.split(',').any(|option| option == "memory")
-        });
-        let (version, mount) = v1
-            .map(|mount| (CgroupVersion::V1, mount))
-            .or_else(|| {
-                mounts()
-                    .find(|mount| mount.kind == "cgroup2")
-                    .map(|mount| (CgroupVersion::V2, mount))
-            })
-            .ok_or(CgroupError::NoController(path))?;
-        Ok(Self {
-            root: root.to_owned(),
-            version,
-            mount: root.join(mount.point.trim_start_matches('/')),
-            mounted_group: mount.root.to_owned(),
-        })
+        Hierarchy::find(root, "memory").map(Self)
     }
 
     /// The version of its interface.
     #[must_use]
     pub const fn version(&self) -> CgroupVersion {
-        self.version
+        self.0.version
     }
 
     /// The group of a process, or of ours where `pid` is absent.
@@ -133,20 +115,13 @@ impl MemoryHierarchy {
     /// # Errors
     /// When `/proc/PID/cgroup` cannot be read, or does not name the hierarchy.
     pub fn group_of(&self, pid: Option<u32>) -> Result<String, CgroupError> {
-        let process = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
-        let path = self.root.join("proc").join(process).join("cgroup");
-        let text = read(&path)?;
-        let group = membership(&text, self.version).ok_or(CgroupError::Content {
-            path,
-            what: "row of the memory controller",
-        })?;
-        Ok(self.below_mount(group).to_owned())
+        self.0.group_of(pid)
     }
 
     /// The directory of a group.
     #[must_use]
     pub fn directory(&self, group: &str) -> PathBuf {
-        self.mount.join(group.trim_start_matches('/'))
+        self.0.directory(group)
     }
 
     /// What a group tells.
@@ -166,7 +141,7 @@ impl MemoryHierarchy {
             }
         };
         let bytes = |name: &str| Reading::from(number(&directory.join(name)).map(Bytes::new));
-        let (kernel, sockets, anonymous) = match self.version {
+        let (kernel, sockets, anonymous) = match self.0.version {
             CgroupVersion::V1 => (
                 bytes("memory.kmem.usage_in_bytes"),
                 bytes("memory.kmem.tcp.usage_in_bytes"),
@@ -178,7 +153,7 @@ impl MemoryHierarchy {
         let oom_kills = read(&events).and_then(|text| row(&text, "oom_kill", &events));
         Ok(CgroupSample {
             worker,
-            version: self.version.number(),
+            version: self.0.version.number(),
             charged,
             kernel,
             sockets,
@@ -236,7 +211,7 @@ impl MemoryHierarchy {
     /// # Errors
     /// When the limit cannot be read or written.
     pub fn enable_socket_accounting(&self, group: &str) -> Result<SocketAccounting, CgroupError> {
-        if self.version == CgroupVersion::V2 {
+        if self.0.version == CgroupVersion::V2 {
             return Ok(SocketAccounting::Always);
         }
         let path = self.directory(group).join("memory.kmem.tcp.limit_in_bytes");
@@ -253,29 +228,17 @@ impl MemoryHierarchy {
 
     /// From `group` up to the mount point. In version 1 a group above that does not account hierarchically binds nobody.
     fn levels(&self, group: &str) -> impl Iterator<Item = String> {
-        let own = group.trim_end_matches('/').to_owned();
-        let above = std::iter::successors(Some(own.clone()), |level| {
-            level.rfind('/').map(|slash| level[..slash].to_owned())
-        });
-        above
-            .filter(move |level| {
-                self.version == CgroupVersion::V2
-                    || *level == own
-                    || number(&self.directory(level).join("memory.use_hierarchy")).ok() != Some(0)
-            })
-            .map(|level| {
-                if level.is_empty() {
-                    "/".to_owned()
-                } else {
-                    level
-                }
-            })
+        Hierarchy::levels(group).filter(move |level| {
+            self.0.version == CgroupVersion::V2
+                || level == group
+                || number(&self.directory(level).join("memory.use_hierarchy")).ok() != Some(0)
+        })
     }
 
     /// The least limit of the group and of all above it, beyond the mount point too, as version 1 tells it in each group.
     /// What others use of it is not to be seen from here.
     fn hidden_limit(&self, group: &str) -> Option<CgroupLimit> {
-        if self.version == CgroupVersion::V2 {
+        if self.0.version == CgroupVersion::V2 {
             return None;
         }
         let directory = self.directory(group);
@@ -291,18 +254,8 @@ impl MemoryHierarchy {
         })
     }
 
-    /// The path of a group below the mount point.
-    fn below_mount<'group>(&self, group: &'group str) -> &'group str {
-        let mounted = self.mounted_group.trim_end_matches('/');
-        match group.strip_prefix(mounted) {
-            Some(below) if below.starts_with('/') => below,
-            // The group itself is mounted, or it lies outside of what we can see: the mount point is the nearest.
-            _ => "/",
-        }
-    }
-
     const fn names(&self) -> &'static Names {
-        match self.version {
+        match self.0.version {
             CgroupVersion::V1 => &V1,
             CgroupVersion::V2 => &V2,
         }
@@ -341,41 +294,6 @@ const V2: Names = Names {
         "file_writeback",
     ],
 };
-
-/// One line of mountinfo (proc(5)): `id parent major:minor root point options [optional…] - kind source options`.
-struct Mount<'line> {
-    root: &'line str,
-    point: &'line str,
-    kind: &'line str,
-    options: &'line str,
-}
-
-impl<'line> Mount<'line> {
-    fn parse(line: &'line str) -> Option<Self> {
-        let (place, filesystem) = line.split_once(" - ")?;
-        let mut place = place.split(' ').skip(3);
-        let mut filesystem = filesystem.split(' ');
-        Some(Self {
-            root: place.next()?,
-            point: place.next()?,
-            kind: filesystem.next()?,
-            options: filesystem.nth(1)?,
-        })
-    }
-}
-
-/// The group in `/proc/PID/cgroup`: lines `number:controllers:path`.
-fn membership(text: &str, version: CgroupVersion) -> Option<&str> {
-    text.lines().find_map(|line| {
-        let mut fields = line.splitn(3, ':');
-        let (number, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
-        let ours = match version {
-            CgroupVersion::V1 => controllers.split(',').any(|name| name == "memory"),
-            CgroupVersion::V2 => number == "0" && controllers.is_empty(),
-        };
-        ours.then_some(path)
-    })
-}
 
 fn limit(path: &Path) -> Result<Limit<Bytes>, CgroupError> {
     let text = read(path)?;

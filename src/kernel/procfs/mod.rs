@@ -25,7 +25,7 @@ use crate::domain::{
 use crate::kernel::sysconf::page_size;
 
 pub use files::OpenFiles;
-pub use process::DescriptorLimits;
+pub use process::ResourceLimits;
 pub use slabinfo::{CacheNames, SlabRow, Slabs};
 pub use tree::ProcessRow;
 
@@ -205,7 +205,7 @@ impl Procfs {
     }
 
     /// `Max open files` of a process, soft and hard, from `/proc/PID/limits`.
-    pub fn descriptor_limits(&mut self, pid: u32) -> Result<DescriptorLimits, ProcError> {
+    pub fn descriptor_limits(&mut self, pid: u32) -> Result<ResourceLimits, ProcError> {
         self.below(&format!("proc/{pid}/limits"), process::descriptor_limits)
     }
 

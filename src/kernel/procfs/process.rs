@@ -22,7 +22,7 @@ pub(super) struct Times {
 
 /// `Max open files`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DescriptorLimits {
+pub struct ResourceLimits {
     /// What binds now, for each descriptor table.
     pub soft: Limit<u64>,
     /// What the process may raise it to.
@@ -65,16 +65,16 @@ pub(super) fn resident_of_statm(text: &str, page: Bytes) -> Result<(Bytes, Bytes
     Ok((resident.saturating_sub(shared), shared))
 }
 
-pub(super) fn descriptor_limits(text: &str) -> Result<DescriptorLimits, Malformed> {
+pub(super) fn descriptor_limits(text: &str) -> Result<ResourceLimits, Malformed> {
     limits(text, "Max open files")
 }
 
 /// `Max processes`, which counts all tasks of the process's real user.
-pub(super) fn task_limits(text: &str) -> Result<DescriptorLimits, Malformed> {
+pub(super) fn task_limits(text: &str) -> Result<ResourceLimits, Malformed> {
     limits(text, "Max processes")
 }
 
-fn limits(text: &str, row: &str) -> Result<DescriptorLimits, Malformed> {
+fn limits(text: &str, row: &str) -> Result<ResourceLimits, Malformed> {
     let mut fields = text
         .lines()
         .find_map(|line| line.strip_prefix(row))
@@ -84,7 +84,7 @@ fn limits(text: &str, row: &str) -> Result<DescriptorLimits, Malformed> {
         Some("unlimited") => Ok(Limit::Unlimited),
         field => number(field, name).map(Limit::At),
     };
-    Ok(DescriptorLimits {
+    Ok(ResourceLimits {
         soft: limit("the soft limit")?,
         hard: limit("the hard limit")?,
     })
