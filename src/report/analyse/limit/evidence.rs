@@ -220,7 +220,7 @@ impl<'a> Evidence<'a> {
         let mut reasons = vec![format!("every connection that was asked for was {how}")];
         if let Some((from, until)) = self.story.ramp() {
             reasons.push(format!(
-                "they were opened at {} a second, as fast as the server took them",
+                "they were opened at {} a second on average",
                 whole(self.accepted_peak as f64 / (until - from).max(0.001))
             ));
         }

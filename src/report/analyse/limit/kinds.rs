@@ -20,7 +20,7 @@ const AROUND: f64 = 2.0;
 /// A server that has its maximum keeps at least this share of its connections.
 const KEPT: f64 = 0.9;
 
-/// It refuses so many others at least, where it does not say why: single connections end for many reasons.
+/// It refuses or leaves so many others at least, where it does not say why: single connections end for many reasons.
 const FEWEST_REFUSED: u64 = 10;
 
 /// What logs say when a table of descriptors is full.
@@ -201,8 +201,11 @@ impl Evidence<'_> {
             })
         });
         let tree = self.sample().and_then(tree);
-        let full = tree.zip(self.facts?.most_tasks.first());
-        let full = full.filter(|(tree, (most, _))| tree.threads + FEW_TASKS >= *most);
+        let most = self.facts.and_then(|facts| facts.most_tasks.first());
+        let full = tree
+            .zip(most)
+            // Of a small number the same few would be a large part.
+            .filter(|(tree, (most, _))| tree.threads + FEW_TASKS.min(*most / 20) >= *most);
         if line.is_none() && full.is_none() {
             return None;
         }
@@ -226,14 +229,16 @@ impl Evidence<'_> {
         Some(reasons)
     }
 
-    /// It takes a connection out of the hands of the kernel only when something was said on it.
+    /// The kernel shows it a connection only when the client has said something (`TCP_DEFER_ACCEPT`, tcp(7)).
     pub(super) fn deferred(&self) -> Finding {
         let state = self.story.accepting_at(self.story.drain_began())?;
         let silent = matches!(
             self.gave_way,
             Some(GaveWay::NotAccepted { .. } | GaveWay::Lost)
         );
-        if !silent || state.half_open == 0 || self.grown("ListenOverflows").is_some() {
+        // A few are under way at any time.
+        let many = state.half_open >= FEWEST_REFUSED && state.half_open > state.waiting;
+        if !silent || !many || self.grown("ListenOverflows").is_some() {
             return None;
         }
         Some(vec![format!(
@@ -404,7 +409,7 @@ impl Evidence<'_> {
             return None;
         }
         let mut reasons = vec![format!(
-            "its processes used {cores:.2} cores in the second before"
+            "its processes used {cores:.2} cores in the seconds before"
         )];
         reasons.extend(self.how_answered());
         reasons.extend(self.waiting());
