@@ -223,8 +223,8 @@ fn why_not_held(report: &Report) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// Writes the report of the search anew, and tells what came of all. Says whether it is good: enough, and nearly as many
-/// were held.
+/// Writes the report of the search anew, and tells what came of all. Says whether it is good: enough, and half
+/// of them or more held.
 fn tell(
     directory: &Path,
     args: &LimitArgs,

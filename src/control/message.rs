@@ -1,8 +1,8 @@
 //! The messages. The runner writes commands to a worker's stdin and reads events from its stdout; logs go to stderr.
 //!
 //! The order: the first command is `Start` with the spec. The worker prepares everything that does not need the peer and
-//! answers `Ready` (a server listens by then). `Try` is answered by `Tried`. A client opens nothing before `Begin`. `Progress` comes at least every
-//! 250 ms while something changes and once more when the ramp ends. `Perform` is answered by `Performed`, `LookForLosses` by
+//! answers `Ready` (a server listens by then). `Try` is answered by `Tried`. A client opens nothing
+//! before `Begin`. `Progress` comes at least every 250 ms while something changes and once more when the ramp ends. `Perform` is answered by `Performed`, `LookForLosses` by
 //! `LossesTold`, `Drain` by `Drained`. `Exit`, or the end of stdin, ends the worker at once: a worker whose runner died must not stay.
 
 use serde::{Deserialize, Serialize};

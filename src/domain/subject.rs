@@ -106,7 +106,7 @@ pub struct SubjectSpec {
     /// The first process of the container that was started from an image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_pid: Option<u32>,
-    /// Seconds until it has to listen.
+    /// Seconds until it has to listen, and again until it has to answer.
     pub ready_seconds: u32,
 }
 

@@ -26,8 +26,6 @@ impl Conductor<'_> {
     /// Opens the connections. Afterwards `stop` says whether something ended it early.
     pub(super) fn ramp(&mut self) {
         self.guard.opening(true);
-        // What the server has written until now belongs to its start.
-        self.read_logs();
         self.mark(Mark::RampStart);
         let began = Instant::now();
         self.watch_server();

@@ -276,6 +276,8 @@ impl Conductor<'_> {
             self.warn("the server's processes were not found: its own memory, descriptors and CPU are not observed");
         }
         self.settle_at_baseline();
+        // What the server has written until now belongs to its start.
+        self.read_logs();
         self.mark(Mark::Baseline);
     }
 

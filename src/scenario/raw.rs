@@ -164,7 +164,7 @@ pub(super) struct RawServer {
     pub(super) memory: Option<String>,
     /// Files and folders of this machine that `image` sees, read only: `/srv/nginx.conf:/etc/nginx/nginx.conf`.
     pub(super) mounts: Option<Vec<String>>,
-    /// How long `command` or `image` may take until it listens. Default: 30s.
+    /// How long `command` or `image` may take until it listens, and after that until it answers as the protocol expects. Default: 30s.
     pub(super) ready_within: Option<DurationText>,
 }
 
