@@ -74,6 +74,15 @@ fn login() -> Conversation {
     })
 }
 
+/// What a server says that serves: the answer to a login, and to a question.
+fn polite(line: &str) -> Reply {
+    Reply::Say(if line == "login" {
+        "welcome\n"
+    } else {
+        "pong\n"
+    })
+}
+
 /// A client whose connections speak as they are opened.
 fn speaking(
     engine: EngineKind,
@@ -118,13 +127,7 @@ pub(crate) fn connections_speak_as_they_are_opened(engine: EngineKind) {
 }
 
 pub(crate) fn what_opens_a_connection_is_said_once_in_the_ramp_and_not_again(engine: EngineKind) {
-    let (target, heard) = serve(|_, line| {
-        Reply::Say(if line == "login" {
-            "welcome\n"
-        } else {
-            "pong\n"
-        })
-    });
+    let (target, heard) = serve(|_, line| polite(line));
     let mut dialing = speaking(engine, 41, target, 150, login(), 20_000);
     let (_, report) = ramp(&mut dialing);
     assert_eq!(report.echoed.count(), 150);
@@ -140,10 +143,12 @@ pub(crate) fn what_opens_a_connection_is_said_once_in_the_ramp_and_not_again(eng
 }
 
 pub(crate) fn a_wrong_first_answer_is_told_and_the_connection_stays(engine: EngineKind) {
-    let (target, _) = serve(|number, line| match (number < 50, line) {
-        (false, _) => Reply::Say("too many clients\n"),
-        (true, "login") => Reply::Say("welcome\n"),
-        (true, _) => Reply::Say("pong\n"),
+    let (target, _) = serve(|number, line| {
+        if number < 50 {
+            polite(line)
+        } else {
+            Reply::Say("too many clients\n")
+        }
     });
     let mut dialing = speaking(engine, 42, target, 80, login(), 20_000);
     let (counters, report) = ramp(&mut dialing);
@@ -163,10 +168,12 @@ pub(crate) fn a_wrong_first_answer_is_told_and_the_connection_stays(engine: Engi
 }
 
 pub(crate) fn a_close_instead_of_a_first_answer_is_a_loss(engine: EngineKind) {
-    let (target, _) = serve(|number, line| match (number < 20, line) {
-        (false, _) => Reply::Close,
-        (true, "login") => Reply::Say("welcome\n"),
-        (true, _) => Reply::Say("pong\n"),
+    let (target, _) = serve(|number, line| {
+        if number < 20 {
+            polite(line)
+        } else {
+            Reply::Close
+        }
     });
     let mut dialing = speaking(engine, 43, target, 30, login(), 20_000);
     let (counters, report) = ramp(&mut dialing);
@@ -184,10 +191,12 @@ pub(crate) fn a_close_instead_of_a_first_answer_is_a_loss(engine: EngineKind) {
 }
 
 pub(crate) fn silence_after_the_opening_is_told(engine: EngineKind) {
-    let (target, _) = serve(|number, line| match (number < 5, line) {
-        (false, _) => Reply::Nothing,
-        (true, "login") => Reply::Say("welcome\n"),
-        (true, _) => Reply::Say("pong\n"),
+    let (target, _) = serve(|number, line| {
+        if number < 5 {
+            polite(line)
+        } else {
+            Reply::Nothing
+        }
     });
     let mut dialing = speaking(engine, 44, target, 12, login(), 300);
     let (counters, report) = ramp(&mut dialing);
@@ -216,10 +225,12 @@ pub(crate) fn a_server_is_tried_until_it_answers_rightly(engine: EngineKind) {
         failure
     };
     // The first two connections are not served: a server that is still starting.
-    let (target, _) = serve(|number, line| match (number < 2, line) {
-        (true, _) => Reply::Say("starting\n"),
-        (false, "login") => Reply::Say("welcome\n"),
-        (false, _) => Reply::Say("pong\n"),
+    let (target, _) = serve(|number, line| {
+        if number < 2 {
+            Reply::Say("starting\n")
+        } else {
+            polite(line)
+        }
     });
     assert_eq!(tried(target, &login(), 20_000), None);
     let (target, _) = serve(|_, _| Reply::Say("no\n"));

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::support::{DEADLINE, Lab, Running};
+use super::support::{DEADLINE, Lab, Running, signal};
 
 /// Slow enough in each phase to be hit there: a rate bounds the ramp, a hold follows.
 const SLOW: &str = "connections: 2000\nramp:\n  rate: 500/s\nhold: 100s\nplace: loopback\n";
@@ -240,10 +240,6 @@ fn a_worker_killed_at_any_phase_is_named_and_leaves_nothing() {
     }
 }
 
-pub(super) fn kill(pid: u32, signal: &str) {
-    let sent = Command::new("kill")
-        .args([format!("-{signal}"), pid.to_string()])
-        .status()
-        .expect("kill runs");
-    assert!(sent.success(), "kill -{signal} {pid}");
+pub(super) fn kill(pid: u32, name: &str) {
+    signal(&pid.to_string(), name);
 }

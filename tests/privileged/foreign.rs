@@ -4,13 +4,12 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use c1m::kernel::sys::netns::inodes_in_use;
 
-use crate::support::{DEADLINE, Ended, Lab, Running, json};
+use crate::support::{self, DEADLINE, Ended, Lab, Running, json};
 
 /// The port of each server that a run starts: each has a network namespace of its own.
 pub(crate) const PORT: &str = "7801";
@@ -151,11 +150,7 @@ pub(crate) fn is_in_use(namespace: u64) -> bool {
 
 /// Sends a signal by name to a process that is no child of this one.
 pub(crate) fn signal(pid: u32, name: &str) {
-    let sent = Command::new("kill")
-        .args([format!("-{name}"), pid.to_string()])
-        .status()
-        .expect("kill runs");
-    assert!(sent.success(), "kill -{name} {pid}");
+    support::signal(&pid.to_string(), name);
 }
 
 /// Waits for what nobody tells, and so has to be looked for again and again.

@@ -11,6 +11,7 @@ mod crashes;
 mod foreign;
 mod found_servers;
 mod guard;
+mod interrupted;
 mod killed;
 mod losses;
 mod places;

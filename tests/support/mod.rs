@@ -182,11 +182,7 @@ impl Running {
 
     /// Sends it a signal by name, as kill(1) does.
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .args([format!("-{name}"), self.pid().to_string()])
-            .status()
-            .expect("kill runs");
-        assert!(sent.success(), "kill -{name} {}", self.pid());
+        signal(&self.pid().to_string(), name);
     }
 
     /// Waits for its end.
@@ -210,4 +206,13 @@ impl Running {
             stderr: self.seen.join("\n"),
         }
     }
+}
+
+/// Sends a signal by name, as kill(1) does: to a process by its number, to a group by its number with a hyphen before it.
+pub(crate) fn signal(whom: &str, name: &str) {
+    let sent = Command::new("kill")
+        .args([&format!("-{name}"), "--", whom])
+        .status()
+        .expect("kill runs");
+    assert!(sent.success(), "kill -{name} {whom}");
 }
